@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Coming by the ring: create it, attach to it, or wait until somebody else has created it.
+ */
+#include "common.h"
+
+#include <errno.h>
+#include <time.h>
+
+#define LOOK_MS   20 /* between two looks for a ring that is not there */
+#define SILENT_NS INT64_C(1000000000)
+
+/* Errors that another process can put right by creating the ring. */
+static bool may_appear(int error)
+{
+	return error == -ENOENT || error == -EOWNERDEAD || error == -ETIMEDOUT || error == -EIDRM;
+}
+
+static int attach(const struct settings *s, struct quoit **ret_ring)
+{
+	const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
+	struct quoit_options options = s->options;
+	int64_t begin = now_ns(), give_up = deadline_after(s->timeout_ns);
+	bool told = s->quiet;
+	int rc;
+
+	options.attach_timeout_ms = SLICE_MS;
+	for (;;) {
+		rc = quoit_attach(s->ring, &options, ret_ring);
+		if (!may_appear(rc))
+			return rc;
+		if (stop_signal != 0)
+			return -EINTR;
+		if (now_ns() >= give_up)
+			return rc;
+		if (!told && now_ns() - begin >= SILENT_NS) {
+			say("%s: waiting for somebody to create it", s->ring);
+			told = true;
+		}
+		nanosleep(&pause, NULL);
+	}
+}
+
+int open_ring(const struct settings *s, struct quoit **ret_ring)
+{
+	struct quoit_info info = {.size = sizeof(info)};
+	int rc;
+
+	if (s->create)
+		rc = quoit_create(s->ring, &s->options, ret_ring);
+	else
+		rc = attach(s, ret_ring);
+	if (rc == -EINTR)
+		return STATUS_SIGNAL + stop_signal;
+	if (rc == -EOWNERDEAD) {
+		say("%s: is half-made, its creator died; create it again with --create", s->ring);
+		return STATUS_NOT_FOUND;
+	}
+	if (rc != 0)
+		return ring_error(s->ring, s->create ? "create the ring" : "attach to the ring",
+				  rc);
+	/* Nobody can guess the name of a private one. */
+	if (s->create && !s->quiet && quoit_get_info(*ret_ring, &info) == 0 &&
+	    info.backend == QUOIT_SYSV)
+		say("%s: is %s", s->ring, info.name);
+	return STATUS_OK;
+}
+
+unsigned ring_fill(const struct quoit *q)
+{
+	struct quoit_stats stats = {.size = sizeof(stats)};
+
+	if (quoit_get_stats(q, &stats) != 0 || stats.capacity == 0)
+		return 0;
+	return (unsigned)((double)stats.used * 100 / (double)stats.capacity);
+}
+
+int remove_ring(const struct quoit *q)
+{
+	struct quoit_info info = {.size = sizeof(info)};
+	int rc = quoit_get_info(q, &info);
+
+	/* A memfd goes with its last process; it has no name to take away. */
+	if (rc == 0 && info.backend == QUOIT_MEMFD)
+		return STATUS_OK;
+	if (rc == 0)
+		rc = quoit_remove(info.name);
+	if (rc == 0 || rc == -ENOENT || rc == -EIDRM)
+		return STATUS_OK;
+	return ring_error(info.name, "remove the ring", rc);
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The success paths of the SPSC ring, inline; included by <quoit/quoit.h>, never directly. What is
+ * empty, full, wrapping, corrupt, asleep or MPMC goes to the functions named quoit__..._slow.
+ *
+ * A library-owned handle begins with the struct that is used here. Its fields are part of the ABI:
+ * they are only ever added to. Handles of other kinds, closed, poisoned and forked ones carry
+ * values with which every test here fails, so the fast path needs no test of its own for them.
+ *
+ * The record header word (docs/FORMAT.md):
+ *   63 lap tag | 62 padding | 61..32 length | 31..0 type
+ * The lap tag of position P is the inverse of bit log2(capacity) of P, so zeroed memory holds no
+ * record in lap 0, and a word of the lap before holds none in this one.
+ *
+ * Atomics are the compilers' builtins here, because C++ has no _Atomic. Edges are named as in
+ * docs/ORDERING.md.
+ */
+#ifndef QUOIT_INLINE_H
+#define QUOIT_INLINE_H
+
+#ifndef QUOIT_QUOIT_H
+#error "include <quoit/quoit.h>"
+#endif
+
+#include <errno.h>
+#include <string.h>
+
+#define QUOIT__TAG         (UINT64_C(1) << 63)
+#define QUOIT__PADDING     (UINT64_C(1) << 62)
+#define QUOIT__LENGTH_MASK UINT64_C(0x3fffffff)
+#define QUOIT__UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* What an endpoint publishes in its row of the peer table; written by it alone. */
+struct quoit__line {
+	uint64_t position; /* SPSC: next byte; MPMC: next ticket */
+	uint64_t records;
+	uint64_t bytes;
+};
+
+struct quoit__producer_hot {
+	unsigned char *data; /* first byte of record space */
+	uint64_t mask;       /* capacity - 1 */
+	uint64_t position;   /* next record goes here */
+	uint64_t end;    /* reserve inline only up to here: never past the lap or the free space */
+	uint64_t *event; /* the consumers' eventcount: low half == high half: someone announced */
+	struct quoit__line *line;
+	uint64_t records, bytes; /* counted so far; the line's are copies */
+	uint32_t shift;          /* 63 - log2(capacity): moves a position's lap bit to bit 63 */
+	uint32_t fence;          /* membarrier is not to be had: fence before looking at *event */
+	uint32_t reserved;       /* bytes of the open reservation, header included */
+};
+
+struct quoit__consumer_hot {
+	unsigned char *data;
+	uint64_t mask;
+	uint64_t position;   /* oldest record not advanced over */
+	uint64_t publish_at; /* tell the producer when position gets here */
+	struct quoit__line *line;
+	uint64_t records, bytes;
+	uint32_t shift;
+};
+
+QUOIT_API int quoit__reserve_slow(struct quoit_producer *p, uint32_t len, void **ret_payload);
+QUOIT_API int quoit__commit_slow(struct quoit_producer *p, void *payload, uint32_t len,
+				 uint32_t type);
+QUOIT_API int quoit__send_slow(struct quoit_producer *p, const void *buf, uint32_t len,
+			       uint32_t type, const struct timespec *deadline);
+QUOIT_API void quoit__wake_consumers(struct quoit_producer *p);
+QUOIT_API int quoit__peek_slow(struct quoit_consumer *c, struct quoit_msg *ret_msg);
+QUOIT_API int quoit__advance_slow(struct quoit_consumer *c, const struct quoit_msg *msg);
+QUOIT_API int quoit__recv_slow(struct quoit_consumer *c, void *buf, uint32_t cap,
+			       struct quoit_msg *ret_msg, const struct timespec *deadline);
+QUOIT_API void quoit__publish_head(struct quoit_consumer *c);
+
+/* Bytes that a record of len payload bytes takes: header, payload, up to a multiple of 8. */
+static inline uint64_t quoit__footprint(uint32_t len)
+{
+	return ((uint64_t)len + 15) & ~UINT64_C(7);
+}
+
+/* The lap tag of a position, in bit 63. */
+static inline uint64_t quoit__tag(uint64_t position, uint32_t shift)
+{
+	return ~(position << shift) & QUOIT__TAG;
+}
+
+static inline int quoit_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload)
+{
+	struct quoit__producer_hot *h = (struct quoit__producer_hot *)p;
+	uint64_t size = quoit__footprint(len);
+
+	if (QUOIT__UNLIKELY(h->end - h->position < size))
+		return quoit__reserve_slow(p, len, ret_payload);
+	h->reserved = (uint32_t)size;
+	*ret_payload = h->data + (h->position & h->mask) + 8;
+	return 0;
+}
+
+static inline int quoit_commit(struct quoit_producer *p, void *payload, uint32_t len, uint32_t type)
+{
+	struct quoit__producer_hot *h = (struct quoit__producer_hot *)p;
+	uint64_t size = quoit__footprint(len);
+	uint64_t next = h->position + size;
+	uint64_t *word = (uint64_t *)(void *)(h->data + (h->position & h->mask));
+	uint64_t *next_word = (uint64_t *)(void *)(h->data + (next & h->mask));
+	uint64_t old, event;
+
+	if (QUOIT__UNLIKELY(payload != word + 1 || size > h->reserved))
+		return quoit__commit_slow(p, payload, len, type);
+	h->reserved = 0;
+	/* Old payload where the next header will be may look like one. Relaxed: only this process
+	 * writes there until S1 below publishes it. */
+	old = __atomic_load_n(next_word, __ATOMIC_RELAXED);
+	if (QUOIT__UNLIKELY(((old ^ quoit__tag(next, h->shift)) & QUOIT__TAG) == 0))
+		__atomic_store_n(next_word, old ^ QUOIT__TAG, __ATOMIC_RELAXED);
+	/* S1: publishes the payload and the cleared next header; pairs with the load in peek. */
+	__atomic_store_n(word, quoit__tag(h->position, h->shift) | ((uint64_t)len << 32) | type,
+			 __ATOMIC_RELEASE);
+	h->position = next;
+	h->records++;
+	h->bytes += len;
+	/* Relaxed: for observers, and for a successor, which walks on from here over S1 words. */
+	__atomic_store_n(&h->line->position, next, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
+	/* E1: S1 before this load; a sleeper's membarrier stands in for the fence. */
+	if (QUOIT__UNLIKELY(h->fence))
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	else
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	event = __atomic_load_n(h->event, __ATOMIC_RELAXED);
+	if (QUOIT__UNLIKELY((uint32_t)event == (uint32_t)(event >> 32)))
+		quoit__wake_consumers(p);
+	return 0;
+}
+
+static inline int quoit_send(struct quoit_producer *p, const void *buf, uint32_t len, uint32_t type,
+			     const struct timespec *deadline)
+{
+	struct quoit__producer_hot *h = (struct quoit__producer_hot *)p;
+	void *payload;
+
+	if (QUOIT__UNLIKELY(h->end - h->position < quoit__footprint(len)))
+		return quoit__send_slow(p, buf, len, type, deadline);
+	if (quoit_reserve(p, len, &payload) != 0)
+		return -EAGAIN; /* not reached: the line above made sure of room */
+	if (len != 0)
+		memcpy(payload, buf, len);
+	return quoit_commit(p, payload, len, type);
+}
+
+/* The record at our position, if one is there that may be used as it is. */
+static inline int quoit__look(const struct quoit__consumer_hot *h, struct quoit_msg *ret_msg)
+{
+	uint64_t offset = h->position & h->mask;
+	uint64_t *word = (uint64_t *)(void *)(h->data + offset);
+	/* S1: pairs with the store in commit. */
+	uint64_t w = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+	uint64_t len = w >> 32 & QUOIT__LENGTH_MASK;
+
+	/* One test: wrong lap or padding; the second: a length that leaves the ring is hostile. */
+	if (QUOIT__UNLIKELY(((w ^ quoit__tag(h->position, h->shift)) &
+			     (QUOIT__TAG | QUOIT__PADDING)) != 0 ||
+			    offset + quoit__footprint((uint32_t)len) > h->mask + 1))
+		return 0;
+	ret_msg->data = word + 1;
+	ret_msg->len = (uint32_t)len;
+	ret_msg->type = (uint32_t)w;
+	ret_msg->cookie = h->position;
+	return 1;
+}
+
+static inline int quoit_peek(struct quoit_consumer *c, struct quoit_msg *ret_msg)
+{
+	return quoit__look((struct quoit__consumer_hot *)c, ret_msg) ? 1
+								     : quoit__peek_slow(c, ret_msg);
+}
+
+static inline int quoit_advance(struct quoit_consumer *c, const struct quoit_msg *msg)
+{
+	struct quoit__consumer_hot *h = (struct quoit__consumer_hot *)c;
+
+	if (QUOIT__UNLIKELY(msg->data != h->data + (h->position & h->mask) + 8))
+		return quoit__advance_slow(c, msg);
+	h->position += quoit__footprint(msg->len);
+	h->records++;
+	h->bytes += msg->len;
+	/* S2: release, for a successor must not find this record's memory still in use by us. */
+	__atomic_store_n(&h->line->position, h->position, __ATOMIC_RELEASE);
+	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
+	if (QUOIT__UNLIKELY((int64_t)(h->position - h->publish_at) >= 0))
+		quoit__publish_head(c);
+	return 0;
+}
+
+static inline int quoit_recv(struct quoit_consumer *c, void *buf, uint32_t cap,
+			     struct quoit_msg *ret_msg, const struct timespec *deadline)
+{
+	struct quoit_msg msg;
+
+	if (QUOIT__UNLIKELY(!quoit__look((struct quoit__consumer_hot *)c, &msg) || msg.len > cap))
+		return quoit__recv_slow(c, buf, cap, ret_msg, deadline);
+	if (msg.len != 0 && buf != NULL)
+		memcpy(buf, msg.data, msg.len);
+	ret_msg->len = msg.len;
+	ret_msg->type = msg.type;
+	ret_msg->data = buf;
+	ret_msg->cookie = 0;
+	return quoit_advance(c, &msg) == 0 ? 1 : quoit__recv_slow(c, buf, cap, ret_msg, deadline);
+}
+
+#endif

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/* The MPMC ring, reading: take the oldest committed record, by copy or as a loan; and what comes
+ * back from the dead. */
+#include <errno.h>
+#include <string.h>
+
+#include "ring/slot.h"
+
+#define PATIENCE_NS 10000 /* with a writer that holds up records committed after its ticket */
+#define COPY_MAX    512 /* longer payloads are lent while they are copied: a lost race costs less */
+#define JUMP_AFTER  4
+#define PREFETCH    16
+
+static inline void cpu_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+/*
+ * Copies a payload that another consumer may be taking, and a producer overwriting, at this moment:
+ * the compare-and-swap that follows decides whether the copy counts. As in a seqlock the race is
+ * meant; ThreadSanitizer is told so.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define RACY __attribute__((no_sanitize("thread"), noinline))
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define RACY __attribute__((no_sanitize("thread"), noinline))
+#endif
+#endif
+#ifdef RACY
+RACY static void racy_copy(void *to, const void *from, uint32_t len)
+{
+	volatile unsigned char *t = to;
+	const volatile unsigned char *f = from;
+
+	for (uint32_t i = 0; i < len; i++)
+		t[i] = f[i];
+}
+#else
+static inline void racy_copy(void *to, const void *from, uint32_t len)
+{
+	memcpy(to, from, len);
+}
+#endif
+
+static void help(_Atomic uint64_t *hint, uint64_t to)
+{
+	uint64_t now = atomic_load_explicit(hint, memory_order_relaxed);
+
+	while ((int64_t)(to - now) > 0 &&
+	       !atomic_compare_exchange_weak_explicit(hint, &now, to, memory_order_relaxed,
+						      memory_order_relaxed))
+		;
+}
+
+/* Is a record committed at a later ticket? Ends at the frontier, where nothing has been claimed. */
+static bool later_committed(const struct quoit *q, uint64_t ticket)
+{
+	for (uint64_t k = 1; k < q->geo.slots; k++) {
+		uint64_t w = atomic_load_explicit(&quoit__slot_at(q, ticket + k)->word,
+						  memory_order_relaxed);
+		int64_t ahead = quoit__laps_ahead(&q->geo, w, ticket + k);
+
+		if (ahead < 0 || (ahead == 0 && quoit__phase(w) == QUOIT__FREE))
+			return false;
+		if (ahead == 0 && quoit__phase(w) == QUOIT__COMMITTED)
+			return true;
+	}
+	return false;
+}
+
+/* The writer at `ticket` holds up later records. Wait a little for it, then step over. */
+static void void_writer(struct quoit_consumer *c, struct quoit__slot *slot, uint64_t w)
+{
+	int64_t until = quoit__now_ns() + PATIENCE_NS;
+	uint64_t to =
+		quoit__word(quoit__word_turn(&c->ep.ring->geo, w), QUOIT__VOIDW, quoit__owner(w));
+
+	do {
+		for (int i = 0; i < 8; i++) {
+			if (atomic_load_explicit(&slot->word, memory_order_relaxed) != w)
+				return;
+			cpu_pause();
+		}
+	} while (quoit__now_ns() < until);
+	/* Relaxed: the payload is of no interest; its owner sees the word at its commit. */
+	if (atomic_compare_exchange_strong_explicit(&slot->word, &w, to, memory_order_relaxed,
+						    memory_order_relaxed)) {
+		c->ep.slow.voided++;
+		quoit__count_store(&c->ep);
+	}
+}
+
+/* Producers that sleep on a full ring are told at every quarter of it, and when it is empty. */
+static void tell_producers(struct quoit_consumer *c)
+{
+	atomic_thread_fence(memory_order_seq_cst); /* E1 */
+	if (sync_announced(atomic_load_explicit(c->ep.wakes->word, memory_order_relaxed)))
+		quoit__wake(&c->ep, c->ep.wakes, QUOIT_ROLE_PRODUCER);
+}
+
+/* A record has been taken for good. */
+static void taken(struct quoit_consumer *c, uint64_t ticket, uint32_t len)
+{
+	struct quoit__consumer_hot *h = &c->hot;
+	uint64_t quarter = c->ep.ring->geo.slots / 4;
+
+	h->records++;
+	h->bytes += len;
+	__atomic_store_n(&h->line->position, c->ticket, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
+	if (quarter <= 1 || (ticket + 1) % quarter == 0)
+		tell_producers(c);
+}
+
+/* Where take() puts the record: a copy, or a loan. */
+struct taking {
+	void *buf; /* NULL: lend */
+	uint32_t cap;
+	struct quoit_msg *msg;
+	struct quoit__claim claim;
+};
+
+/* Free a slot that is lent to us. */
+static int release(struct quoit_consumer *c, struct quoit__slot *slot)
+{
+	const struct quoit__geometry *g = &c->ep.ring->geo;
+	uint64_t w = atomic_load_explicit(&slot->word, memory_order_relaxed), to;
+
+	do {
+		enum quoit__phase phase = quoit__phase(w);
+
+		if (quoit__owner(w) != c->ep.id ||
+		    (phase != QUOIT__READING && phase != QUOIT__VOIDR))
+			return quoit__consumer_fail(c, -EBADMSG);
+		to = quoit__word(quoit__next_turn(g, quoit__word_turn(g, w)), QUOIT__FREE, 0);
+		/* M2: our reads are over; pairs with the claim. */
+	} while (!atomic_compare_exchange_weak_explicit(&slot->word, &w, to, memory_order_release,
+							memory_order_relaxed));
+	return 0;
+}
+
+/*
+ * Take the committed record at `ticket`, whose word was w. 1 taken; 0 lost to another: look again;
+ * -EMSGSIZE, -EBADMSG.
+ */
+static int take_at(struct quoit_consumer *c, struct quoit__slot *slot, uint64_t w, uint64_t ticket,
+		   struct taking *t)
+{
+	const struct quoit__geometry *g = &c->ep.ring->geo;
+	uint64_t desc = atomic_load_explicit(&slot->desc, memory_order_relaxed);
+	uint32_t len = (uint32_t)(desc >> 32);
+	uint64_t turn = quoit__word_turn(g, w);
+	bool lend = t->buf == NULL || len > COPY_MAX;
+	uint64_t to = lend ? quoit__word(turn, QUOIT__READING, c->ep.id)
+			   : quoit__word(quoit__next_turn(g, turn), QUOIT__FREE, 0);
+
+	if (QUOIT__UNLIKELY(len > g->slot_size || (t->buf != NULL && len > t->cap))) {
+		/* Acquire: the descriptor was of this word only if the word is still there. */
+		atomic_thread_fence(memory_order_acquire);
+		if (atomic_load_explicit(&slot->word, memory_order_relaxed) != w)
+			return 0;
+		if (len > g->slot_size)
+			return quoit__consumer_fail(c, -EBADMSG);
+		t->msg->len = len;
+		return -EMSGSIZE;
+	}
+	if (!lend)
+		racy_copy(t->buf, slot->payload, len);
+	/* M2 (release: the copy is done) and M1 (acquire: what a lender reads from now on). */
+	if (!atomic_compare_exchange_strong_explicit(&slot->word, &w, to, memory_order_acq_rel,
+						     memory_order_relaxed))
+		return 0;
+	t->claim = (struct quoit__claim){.slot = slot, .ticket = ticket, .len = len};
+	*t->msg = (struct quoit_msg){.data = t->buf ? t->buf : slot->payload,
+				     .len = len,
+				     .type = (uint32_t)desc,
+				     .cookie = ticket};
+	if (lend && t->buf != NULL) {
+		memcpy(t->buf, slot->payload, len);
+		return release(c, slot) == 0 ? 1 : c->ep.error;
+	}
+	return 1;
+}
+
+/*
+ * Records given back by the dead may lie behind our ticket. With t: take one; without: see whether there
+ * is one. Remembers the counter only when a whole scan found nothing. 1, -EAGAIN, or an error of take_at().
+ */
+static int redelivered(struct quoit_consumer *c, struct taking *t)
+{
+	struct quoit *q = c->ep.ring;
+	/* R1: pairs with the reaper. */
+	uint64_t redeliveries =
+		atomic_load_explicit(&q->control->redeliveries, memory_order_acquire);
+
+	if (redeliveries == c->redeliveries_seen)
+		return -EAGAIN;
+	/* Tickets ticket-slots .. ticket-1, whatever their turn. */
+	for (uint64_t k = q->geo.slots; k != 0; k--) {
+		uint64_t ticket = c->ticket - k;
+		struct quoit__slot *slot = quoit__slot_at(q, ticket);
+		uint64_t w = atomic_load_explicit(&slot->word, memory_order_acquire); /* M1 */
+		int r;
+
+		/* Later ones come the normal way, in order. */
+		if (quoit__phase(w) != QUOIT__COMMITTED ||
+		    quoit__laps_ahead(&q->geo, w, ticket) > 0)
+			continue;
+		r = t == NULL ? 1 : take_at(c, slot, w, ticket, t);
+		if (r != 0)
+			return r;
+	}
+	c->redeliveries_seen = redeliveries;
+	return -EAGAIN;
+}
+
+/* 1, -EAGAIN, -EMSGSIZE, -EBADMSG. */
+static int take(struct quoit_consumer *c, struct taking *t)
+{
+	struct quoit *q = c->ep.ring;
+	uint64_t steps = 4 * q->geo.slots + 64, h = c->ticket;
+	unsigned passed = 0;
+	int r = -EAGAIN;
+
+	while (steps-- != 0) {
+		struct quoit__slot *slot = quoit__slot_at(q, h);
+		/* M1: pairs with the commit. */
+		uint64_t w = atomic_load_explicit(&slot->word, memory_order_acquire);
+		int64_t ahead = quoit__laps_ahead(&q->geo, w, h);
+		enum quoit__phase phase = quoit__phase(w);
+
+		if (ahead == 0 && phase == QUOIT__COMMITTED) {
+			__builtin_prefetch(quoit__slot_at(q, h + PREFETCH), 1);
+			r = take_at(c, slot, w, h, t);
+			if (r == 0)
+				continue;
+			h += r == 1;
+			break;
+		}
+		if (ahead < 0 || (ahead == 0 && phase == QUOIT__FREE))
+			break;
+		if (ahead == 0 && phase == QUOIT__WRITING) {
+			if (!later_committed(q, h))
+				break;
+			void_writer(c, slot, w);
+			continue;
+		}
+		h++;
+		if (++passed % JUMP_AFTER == 0) {
+			uint64_t head =
+				atomic_load_explicit(&q->control->head, memory_order_relaxed);
+
+			h = (int64_t)(head - h) > 0 ? head : h;
+		}
+	}
+	c->ticket = h;
+	if (passed != 0 || h % 16 == 0)
+		help(&q->control->head, h);
+	return r != -EAGAIN ? r : redelivered(c, t);
+}
+
+/* ---- calls ---------------------------------------------------------------------------------- */
+
+int quoit__mpmc_recv(struct quoit_consumer *c, void *buf, uint32_t cap, struct quoit_msg *ret_msg)
+{
+	static unsigned char none[8];
+	struct taking t = {.buf = buf != NULL ? buf : none, .cap = cap, .msg = ret_msg};
+	int r = take(c, &t);
+
+	if (r == 1) {
+		taken(c, t.claim.ticket, t.claim.len);
+		ret_msg->data = buf;
+		ret_msg->cookie = 0;
+	} else if (r == -EAGAIN) {
+		tell_producers(c);
+	}
+	return r;
+}
+
+int quoit__mpmc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs, unsigned n)
+{
+	int r = 1;
+
+	while (c->held < n && r == 1) {
+		struct quoit_msg msg;
+		struct taking t = {.msg = &msg};
+
+		r = take(c, &t);
+		if (r == 1) {
+			t.claim.type = msg.type;
+			c->claim[c->held++] = t.claim;
+		}
+	}
+	if (c->held == 0) {
+		if (r == -EAGAIN)
+			tell_producers(c);
+		return r;
+	}
+	if (n > c->held)
+		n = c->held;
+	for (unsigned i = 0; i < n; i++)
+		ret_msgs[i] = (struct quoit_msg){.data = c->claim[i].slot->payload,
+						 .len = c->claim[i].len,
+						 .type = c->claim[i].type,
+						 .cookie = c->claim[i].ticket};
+	return (int)n;
+}
+
+int quoit__mpmc_advance(struct quoit_consumer *c, const struct quoit_msg *msg)
+{
+	for (uint32_t i = 0; i < c->held; i++) {
+		struct quoit__claim claim = c->claim[i];
+		int r;
+
+		if (claim.slot->payload != msg->data)
+			continue;
+		c->held--;
+		memmove(&c->claim[i], &c->claim[i + 1], (c->held - i) * sizeof(claim));
+		r = release(c, claim.slot);
+		if (r == 0)
+			taken(c, claim.ticket, claim.len);
+		return r;
+	}
+	return -EINVAL;
+}
+
+bool quoit__mpmc_ready(struct quoit_consumer *c)
+{
+	struct quoit *q = c->ep.ring;
+	uint64_t h = c->ticket;
+
+	if (c->held != 0 || redelivered(c, NULL) == 1)
+		return true;
+	for (uint64_t steps = 2 * q->geo.slots; steps != 0; steps--, h++) {
+		uint64_t w =
+			atomic_load_explicit(&quoit__slot_at(q, h)->word, memory_order_acquire);
+		int64_t ahead = quoit__laps_ahead(&q->geo, w, h);
+		enum quoit__phase phase = quoit__phase(w);
+
+		if (ahead < 0 || (ahead == 0 && phase == QUOIT__FREE))
+			return false;
+		if (ahead == 0 && phase == QUOIT__COMMITTED)
+			return true;
+		if (ahead == 0 && phase == QUOIT__WRITING)
+			return later_committed(q, h);
+	}
+	return false;
+}

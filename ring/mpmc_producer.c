@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/* The MPMC ring, writing: claim a slot, fill it, commit; and a new place for what was voided. */
+#include <errno.h>
+#include <string.h>
+
+#include "ring/slot.h"
+
+#define PATIENCE_NS 1000000 /* with a producer that is a whole lap late */
+#define PREFETCH    16
+#define JUMP_AFTER  4 /* passed tickets before asking the shared hint */
+
+/* Move a shared hint forward, if it is behind. Relaxed: see ring/mpmc.c. */
+static void help(_Atomic uint64_t *hint, uint64_t to)
+{
+	uint64_t now = atomic_load_explicit(hint, memory_order_relaxed);
+
+	while ((int64_t)(to - now) > 0 &&
+	       !atomic_compare_exchange_weak_explicit(hint, &now, to, memory_order_relaxed,
+						      memory_order_relaxed))
+		;
+}
+
+static bool owned(uint64_t w, enum quoit__phase phase, uint32_t id)
+{
+	return quoit__phase(w) == phase && quoit__owner(w) == id;
+}
+
+/* May producers of the next lap step over this word of an earlier lap? */
+static bool steppable(uint64_t w, bool writers_too)
+{
+	switch (quoit__phase(w)) {
+	case QUOIT__READING:
+	case QUOIT__VOIDR:
+	case QUOIT__VOIDW:
+		return true;
+	case QUOIT__WRITING:
+		return writers_too;
+	default:
+		return false;
+	}
+}
+
+/*
+ * Tickets must not run away: slots on loan are stepped over only if a slot that can be used, FREE
+ * or PENDING, lies within the lap, with nothing but steppable ones before it.
+ */
+static bool usable_after(const struct quoit *q, uint64_t ticket, bool writers_too)
+{
+	for (uint64_t k = 1; k < q->geo.slots; k++) {
+		uint64_t w = atomic_load_explicit(&quoit__slot_at(q, ticket + k)->word,
+						  memory_order_relaxed);
+		int64_t ahead = quoit__laps_ahead(&q->geo, w, ticket + k);
+
+		if (ahead > 0 || (ahead == 0 && quoit__phase(w) != QUOIT__FREE))
+			continue; /* passed already */
+		if (ahead == 0 || quoit__phase(w) == QUOIT__PENDING)
+			return true;
+		if (!steppable(w, writers_too))
+			return false;
+	}
+	return false;
+}
+
+/* The word of an earlier lap at ticket: may we raise it to our lap and step over? */
+static bool may_step(struct quoit_producer *p, uint64_t ticket, uint64_t w)
+{
+	const struct quoit *q = p->ep.ring;
+	int64_t now;
+
+	if (steppable(w, false))
+		return usable_after(q, ticket, false);
+	if (!steppable(w, true) || !usable_after(q, ticket, true))
+		return false;
+	/* A writer one lap late: stopped, or slow. Others' records wait for it; have patience. */
+	now = quoit__now_ns();
+	if (p->blocked_word != w) {
+		p->blocked_word = w;
+		p->blocked_ns = now;
+	}
+	return now - p->blocked_ns >= PATIENCE_NS;
+}
+
+/* What a producer at `ticket`, of whose lap or an earlier one w is, may make of it; w itself:
+ * nothing, the ring is full. `skip`: it does not want a slot of its own. */
+static uint64_t next_word(struct quoit_producer *p, uint64_t ticket, uint64_t w, bool skip)
+{
+	const struct quoit__geometry *g = &p->ep.ring->geo;
+	uint64_t turn = quoit__turn(g, ticket);
+	bool writer;
+
+	if (quoit__laps_ahead(g, w, ticket) == 0)
+		return skip ? quoit__word(quoit__next_turn(g, turn), QUOIT__FREE, 0)
+			    : quoit__word(turn, QUOIT__WRITING, p->ep.id);
+	if (quoit__phase(w) == QUOIT__PENDING)
+		return quoit__word(turn, QUOIT__COMMITTED, 0);
+	if (!may_step(p, ticket, w))
+		return w;
+	writer = quoit__phase(w) == QUOIT__WRITING || quoit__phase(w) == QUOIT__VOIDW;
+	return quoit__word(turn, writer ? QUOIT__VOIDW : QUOIT__VOIDR, quoit__owner(w));
+}
+
+/*
+ * Walk from our ticket to a slot that can be claimed, publishing on the way what is PENDING. With
+ * `own`, a PENDING slot of ours: walk until it has been published, by us or by others.
+ * 0, or -EAGAIN: full.
+ */
+static int walk(struct quoit_producer *p, const struct quoit__slot *own, struct quoit__claim *ret)
+{
+	struct quoit *q = p->ep.ring;
+	uint64_t t = p->ticket, steps = 2 * q->geo.slots + 64;
+	unsigned passed = 0;
+	int r = -EAGAIN;
+
+	while (steps-- != 0) {
+		struct quoit__slot *slot = quoit__slot_at(q, t);
+		/* M2: pairs with the release by the last reader. */
+		uint64_t w = atomic_load_explicit(&slot->word, memory_order_acquire), to;
+		int64_t ahead = quoit__laps_ahead(&q->geo, w, t);
+
+		if (own != NULL && !owned(atomic_load_explicit(&own->word, memory_order_acquire),
+					  QUOIT__PENDING, p->ep.id)) {
+			r = 0;
+			break;
+		}
+		if (ahead > 0 || (ahead == 0 && quoit__phase(w) != QUOIT__FREE)) {
+			t++;
+			if (++passed % JUMP_AFTER == 0) {
+				uint64_t tail = atomic_load_explicit(&q->control->tail,
+								     memory_order_relaxed);
+				t = (int64_t)(tail - t) > 0 ? tail : t;
+			}
+			continue;
+		}
+		to = next_word(p, t, w, own != NULL);
+		if (to == w)
+			break;
+		/* M2 (claim), M1 (publishing what is pending); lost: look again. */
+		if (!atomic_compare_exchange_strong_explicit(
+			    &slot->word, &w, to, memory_order_acq_rel, memory_order_relaxed))
+			continue;
+		if (quoit__phase(to) == QUOIT__WRITING) {
+			*ret = (struct quoit__claim){.slot = slot, .ticket = t++};
+			r = 0;
+			break;
+		}
+		p->ep.slow.voided += ahead < 0 && quoit__phase(to) != QUOIT__COMMITTED;
+		passed++; /* the next look steps over it */
+	}
+	p->ticket = t;
+	/* Alone, keep off the shared line most of the time; among others, keep them from walking.
+	 */
+	if (passed != 0 || t % 16 == 0)
+		help(&q->control->tail, t);
+	return r;
+}
+
+/* After a commit: counters, and whoever sleeps. */
+static void committed(struct quoit_producer *p, uint64_t records, uint64_t bytes)
+{
+	struct quoit__producer_hot *h = &p->hot;
+
+	h->records += records;
+	h->bytes += bytes;
+	__atomic_store_n(&h->line->position, p->ticket, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
+	if (h->fence)
+		atomic_thread_fence(memory_order_seq_cst); /* E1 */
+	else
+		atomic_signal_fence(memory_order_seq_cst);
+	if (sync_announced(atomic_load_explicit(p->ep.wakes->word, memory_order_relaxed)))
+		quoit__wake_consumers(p);
+}
+
+/* Give up a slot of ours, WRITING or VOIDW: free for the lap after the one its word is at. */
+static void free_own(struct quoit_producer *p, struct quoit__slot *slot)
+{
+	const struct quoit__geometry *g = &p->ep.ring->geo;
+	uint64_t w = atomic_load_explicit(&slot->word, memory_order_relaxed);
+
+	while (quoit__owner(w) == p->ep.id && steppable(w, true)) {
+		uint64_t to =
+			quoit__word(quoit__next_turn(g, quoit__word_turn(g, w)), QUOIT__FREE, 0);
+
+		if (atomic_compare_exchange_weak_explicit(&slot->word, &w, to, memory_order_release,
+							  memory_order_relaxed))
+			break;
+	}
+}
+
+/* WRITING -> COMMITTED, unless somebody had to step over it. */
+static bool commit_in_place(struct quoit_producer *p, const struct quoit__claim *claim)
+{
+	const struct quoit__geometry *g = &p->ep.ring->geo;
+	uint64_t turn = quoit__turn(g, claim->ticket);
+	uint64_t w = quoit__word(turn, QUOIT__WRITING, p->ep.id);
+
+	/* M1: publishes payload and descriptor; pairs with the taker's load. */
+	return atomic_compare_exchange_strong_explicit(&claim->slot->word, &w,
+						       quoit__word(turn, QUOIT__COMMITTED, 0),
+						       memory_order_release, memory_order_relaxed);
+}
+
+/* An upper bound of the ticket at which our record in `slot` was published: the slot's word may
+ * have moved on since. */
+static uint64_t published_at(const struct quoit_producer *p, const struct quoit__claim *claim,
+			     uint64_t w)
+{
+	const struct quoit__geometry *g = &p->ep.ring->geo;
+
+	return claim->ticket + ((uint64_t)(quoit__laps_ahead(g, w, claim->ticket) >> g->turn_shift)
+				<< g->slots_log2);
+}
+
+/*
+ * A new ticket for a finished record whose ticket was voided, or lies before the one that an
+ * earlier record of ours has moved to (that one is read first). It stays in its slot, PENDING,
+ * until a producer comes to the slot's next ticket. 0; -EAGAIN: full, the slot stays ours;
+ * -EBADMSG.
+ */
+static int republish(struct quoit_producer *p, struct quoit__claim *claim, uint32_t len)
+{
+	const struct quoit__geometry *g = &p->ep.ring->geo;
+	_Atomic uint64_t *word = &claim->slot->word;
+	uint64_t w = atomic_load_explicit(word, memory_order_relaxed), pending, turn;
+
+	do { /* others may raise it meanwhile */
+		if (!owned(w, QUOIT__WRITING, p->ep.id) && !owned(w, QUOIT__VOIDW, p->ep.id))
+			return quoit__producer_fail(p, -EBADMSG);
+		turn = quoit__word_turn(g, w);
+		pending = quoit__word(turn, QUOIT__PENDING, p->ep.id);
+		/* M1: whoever publishes it acquires payload and descriptor here. */
+	} while (!atomic_compare_exchange_weak_explicit(word, &w, pending, memory_order_release,
+							memory_order_relaxed));
+	while (walk(p, claim->slot, NULL) != 0) {
+		w = pending;
+		/* Full: take it back, unless somebody has just published it. */
+		if (atomic_compare_exchange_strong_explicit(
+			    word, &w, quoit__word(turn, QUOIT__VOIDW, p->ep.id),
+			    memory_order_relaxed, memory_order_relaxed))
+			return -EAGAIN;
+	}
+	p->ep.slow.republished++;
+	quoit__count_store(&p->ep);
+	p->moved_to = published_at(p, claim, atomic_load_explicit(word, memory_order_relaxed));
+	committed(p, 1, len);
+	return 0;
+}
+
+static int commit_claim(struct quoit_producer *p, struct quoit__claim *claim, uint32_t len,
+			uint32_t type)
+{
+	/* Relaxed: M1 publishes it. */
+	atomic_store_explicit(&claim->slot->desc, (uint64_t)len << 32 | type, memory_order_relaxed);
+	if ((int64_t)(claim->ticket - p->moved_to) >= 0 && commit_in_place(p, claim)) {
+		committed(p, 1, len);
+		return 0;
+	}
+	return republish(p, claim, len);
+}
+
+/* ---- calls ---------------------------------------------------------------------------------- */
+
+int quoit__mpmc_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload)
+{
+	struct quoit__claim claim;
+	int r;
+
+	if (len > p->ep.ring->geo.max_record)
+		return -EMSGSIZE;
+	if (p->claims == QUOIT__RESERVATIONS_MAX)
+		return -EBUSY;
+	r = walk(p, NULL, &claim);
+	if (r < 0)
+		return quoit__producer_idle(p);
+	claim.len = len;
+	p->claim[p->claims++] = claim;
+	*ret_payload = claim.slot->payload;
+	return 0;
+}
+
+static struct quoit__claim *find_claim(struct quoit_producer *p, const void *payload)
+{
+	for (uint32_t i = p->claims; i-- != 0;)
+		if (p->claim[i].slot->payload == payload)
+			return &p->claim[i];
+	return NULL;
+}
+
+static void drop_claim(struct quoit_producer *p, struct quoit__claim *claim)
+{
+	*claim = p->claim[--p->claims];
+}
+
+int quoit__mpmc_commit(struct quoit_producer *p, void *payload, uint32_t len, uint32_t type)
+{
+	struct quoit__claim *claim = find_claim(p, payload);
+	int r;
+
+	if (claim == NULL || len > claim->len)
+		return -EINVAL;
+	r = commit_claim(p, claim, len, type);
+	if (r == 0)
+		drop_claim(p, claim);
+	return r;
+}
+
+int quoit__mpmc_discard(struct quoit_producer *p, void *payload)
+{
+	struct quoit__claim *claim = find_claim(p, payload);
+
+	if (claim == NULL)
+		return -EINVAL;
+	free_own(p, claim->slot);
+	drop_claim(p, claim);
+	return 0;
+}
+
+int quoit__mpmc_send(struct quoit_producer *p, const void *buf, uint32_t len, uint32_t type)
+{
+	struct quoit__claim claim;
+	int r;
+
+	if (QUOIT__UNLIKELY(len > p->ep.ring->geo.max_record))
+		return -EMSGSIZE;
+	r = walk(p, NULL, &claim);
+	if (QUOIT__UNLIKELY(r < 0))
+		return quoit__producer_idle(p);
+	if (len != 0)
+		memcpy(claim.slot->payload, buf, len);
+	r = commit_claim(p, &claim, len, type);
+	if (r == -EAGAIN)
+		free_own(p, claim.slot);
+	return r;
+}
+
+int quoit__mpmc_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, unsigned n)
+{
+	struct quoit__claim claims[QUOIT_BATCH_MAX];
+	uint64_t bytes = 0;
+	unsigned claimed = 0, done = 0;
+
+	for (; claimed < n; claimed++) {
+		const struct quoit_msg *m = &msgs[claimed];
+		struct quoit__claim *claim = &claims[claimed];
+
+		if (m->len > p->ep.ring->geo.max_record) {
+			if (claimed == 0)
+				return -EMSGSIZE;
+			break;
+		}
+		if (walk(p, NULL, claim) < 0)
+			break;
+		atomic_store_explicit(&claim->slot->desc, (uint64_t)m->len << 32 | m->type,
+				      memory_order_relaxed);
+		if (m->len != 0)
+			memcpy(claim->slot->payload, m->data, m->len);
+	}
+	if (claimed == 0)
+		return quoit__producer_idle(p);
+	/* In order; after the first that was voided the rest would come before it: they go again.
+	 */
+	while (done < claimed && commit_in_place(p, &claims[done]))
+		bytes += msgs[done++].len;
+	if (done != 0)
+		committed(p, done, bytes);
+	for (unsigned i = done != 0 ? done : 1; i < claimed; i++)
+		free_own(p, claims[i].slot);
+	if (done == 0) {
+		int r = republish(p, &claims[0], msgs[0].len);
+
+		if (r == -EAGAIN)
+			free_own(p, claims[0].slot);
+		return r == 0 ? 1 : r;
+	}
+	return (int)done;
+}
+
+bool quoit__mpmc_room(struct quoit_producer *p)
+{
+	struct quoit *q = p->ep.ring;
+	uint64_t t = p->ticket;
+
+	for (uint64_t steps = 2 * q->geo.slots; steps != 0; steps--, t++) {
+		uint64_t w =
+			atomic_load_explicit(&quoit__slot_at(q, t)->word, memory_order_relaxed);
+		int64_t ahead = quoit__laps_ahead(&q->geo, w, t);
+
+		if (ahead == 0 && quoit__phase(w) == QUOIT__FREE)
+			return true;
+		if (ahead < 0)
+			return quoit__phase(w) == QUOIT__PENDING || may_step(p, t, w);
+	}
+	return false;
+}
+
+bool quoit__mpmc_much_room(struct quoit_producer *p)
+{
+	struct quoit *q = p->ep.ring;
+	uint64_t t = p->ticket + q->geo.slots / 4;
+	uint64_t w = atomic_load_explicit(&quoit__slot_at(q, t)->word, memory_order_relaxed);
+
+	return quoit__laps_ahead(&q->geo, w, t) >= 0;
+}
+
+bool quoit__mpmc_drained(struct quoit_producer *p)
+{
+	struct quoit *q = p->ep.ring;
+
+	for (uint64_t i = 0; i < q->geo.slots; i++) {
+		enum quoit__phase phase = quoit__phase(
+			atomic_load_explicit(&quoit__slot_at(q, i)->word, memory_order_relaxed));
+
+		if (phase == QUOIT__COMMITTED || phase == QUOIT__READING || phase == QUOIT__VOIDR)
+			return false;
+	}
+	return true;
+}

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Life and death. Every endpoint owns a row of the peer table and a kernel lock that goes when it
+ * goes. Whoever notices a row in use whose lock is free takes the lock, gives back what the dead
+ * one held, and frees the row: under no lock that a second death could orphan, and from the start
+ * again if the reaper dies too.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ring/ring.h"
+
+/* ---- fork: a child must neither use its parent's endpoints nor keep their locks ---------------
+ */
+
+static pthread_mutex_t all_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct quoit__endpoint *all;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void fork_prepare(void)
+{
+	pthread_mutex_lock(&all_mutex);
+}
+
+static void fork_parent(void)
+{
+	pthread_mutex_unlock(&all_mutex);
+}
+
+static void fork_child(void)
+{
+	for (struct quoit__endpoint *e = all; e != NULL; e = e->next) {
+		e->forked = true;
+		e->error = -EBADF;
+		/* Our copy of the open file description would keep the parent's lock after its
+		 * death. */
+		if (e->lock.fd >= 0)
+			close(e->lock.fd);
+		e->lock.fd = -1;
+		sync_pollable_free(e->pollable);
+		e->pollable = NULL;
+		if (e->role == QUOIT_ROLE_PRODUCER)
+			quoit__producer_poison(
+				(struct quoit_producer *)(void *)((char *)e -
+								  offsetof(struct quoit_producer,
+									   ep)));
+		else
+			quoit__consumer_poison(
+				(struct quoit_consumer *)(void *)((char *)e -
+								  offsetof(struct quoit_consumer,
+									   ep)));
+	}
+	all = NULL;
+	pthread_mutex_unlock(&all_mutex);
+}
+
+static void fork_register(void)
+{
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
+static void list_add(struct quoit__endpoint *e)
+{
+	pthread_once(&fork_once, fork_register);
+	pthread_mutex_lock(&all_mutex);
+	e->previous = NULL;
+	e->next = all;
+	if (all != NULL)
+		all->previous = e;
+	all = e;
+	pthread_mutex_unlock(&all_mutex);
+}
+
+static void list_remove(struct quoit__endpoint *e)
+{
+	pthread_mutex_lock(&all_mutex);
+	if (e->previous != NULL)
+		e->previous->next = e->next;
+	else
+		all = e->next;
+	if (e->next != NULL)
+		e->next->previous = e->previous;
+	pthread_mutex_unlock(&all_mutex);
+}
+
+/* ---- locks ---------------------------------------------------------------------------------- */
+
+int quoit__lock_open(struct quoit *q, struct sync_lock *ret)
+{
+	if (q->seg.fd < 0) {
+		*ret = (struct sync_lock){.fd = -1, .sem_id = q->geo.sem_id};
+		return 0;
+	}
+	/* Its own open file description: OFD locks belong to that, not to the process. */
+	ret->sem_id = -1;
+	ret->fd = sync_lock_reopen(q->seg.fd, 1);
+	return ret->fd < 0 ? ret->fd : 0;
+}
+
+void quoit__lock_close(struct sync_lock *l)
+{
+	if (l->fd >= 0)
+		close(l->fd);
+	l->fd = -1;
+}
+
+/* ---- waking --------------------------------------------------------------------------------- */
+
+static void wake_pollables(struct quoit__endpoint *ep, enum quoit_role role)
+{
+	struct quoit *q = ep->ring;
+
+	for (uint32_t i = 0; i < q->geo.peers; i++) {
+		struct quoit__row *row = &q->rows[i];
+
+		if (i == ep->id ||
+		    atomic_load_explicit(&row->role, memory_order_relaxed) != (uint32_t)role ||
+		    atomic_load_explicit(&row->sleeping, memory_order_acquire) == 0)
+			continue;
+		if (ep->pollable == NULL &&
+		    sync_pollable_new_waker(q->uuid, ep->id, q->geo.peers, &ep->pollable) != 0)
+			return; /* out of descriptors: the sleeper's timer finds it */
+		(void)sync_pollable_wake(ep->pollable, i,
+					 atomic_load_explicit(&row->epoch, memory_order_relaxed));
+	}
+}
+
+void quoit__wake(struct quoit__endpoint *ep, const struct sync_event *event,
+		 enum quoit_role sleepers)
+{
+	uint32_t most = ep->ring->geo.kind == QUOIT_SPSC ? 1 : ep->ring->geo.peers, called = 0;
+
+	if (sync_wake(event, most, &called))
+		wake_pollables(ep, sleepers);
+	if (called != 0) {
+		ep->slow.wakes++;
+		quoit__count_store(ep);
+	}
+}
+
+/* For those who have no endpoint: the remover. */
+void quoit__wake_all(struct quoit *q)
+{
+	struct quoit__endpoint ep = {.ring = q, .id = UINT32_MAX};
+	uint32_t called;
+
+	/* Announce first: that makes running peers look up at their next commit. */
+	sync_announce(&q->readable, SYNC_SPIN);
+	sync_announce(&q->writable, SYNC_SPIN);
+	if (sync_wake(&q->readable, q->geo.peers, &called))
+		wake_pollables(&ep, QUOIT_ROLE_CONSUMER);
+	if (sync_wake(&q->writable, q->geo.peers, &called))
+		wake_pollables(&ep, QUOIT_ROLE_PRODUCER);
+	sync_announce(&q->readable, SYNC_SPIN);
+	sync_announce(&q->writable, SYNC_SPIN);
+	sync_pollable_free(ep.pollable);
+}
+
+/* Publish the counters that are not on the hot path. */
+void quoit__count_store(struct quoit__endpoint *ep)
+{
+	const uint64_t *from = (const uint64_t *)(const void *)&ep->slow;
+
+	for (size_t i = 2; i < sizeof(ep->slow) / 8; i++)
+		atomic_store_explicit(&ep->row->counters[i], from[i], memory_order_relaxed);
+}
+
+static void count_load(struct quoit__endpoint *ep)
+{
+	uint64_t *to = (uint64_t *)(void *)&ep->slow;
+
+	for (size_t i = 2; i < sizeof(ep->slow) / 8; i++)
+		to[i] = atomic_load_explicit(&ep->row->counters[i], memory_order_relaxed);
+}
+
+/* ---- reaping -------------------------------------------------------------------------------- */
+
+bool quoit__role_present(const struct quoit *q, enum quoit_role role)
+{
+	for (uint32_t i = 0; i < q->geo.peers; i++)
+		/* P1: pairs with the release of a row: what its holder did before is visible. */
+		if (atomic_load_explicit(&q->rows[i].state, memory_order_acquire) !=
+			    QUOIT__ROW_FREE &&
+		    atomic_load_explicit(&q->rows[i].role, memory_order_relaxed) == (uint32_t)role)
+			return true;
+	return false;
+}
+
+/* The caller holds the row's lock and the row is in use: its holder is dead. Idempotent: the row is
+ * freed last. Returns how many records went back to be delivered again. */
+static unsigned reap_row(struct quoit *q, uint32_t id)
+{
+	struct quoit__row *row = &q->rows[id];
+	struct quoit__control *c = q->control;
+	uint32_t state = atomic_load_explicit(&row->state, memory_order_acquire);
+	bool producer =
+		atomic_load_explicit(&row->role, memory_order_relaxed) == QUOIT_ROLE_PRODUCER;
+	unsigned redelivered = 0;
+
+	if (q->geo.kind == QUOIT_MPMC && state != QUOIT__ROW_OPENING)
+		redelivered = quoit__mpmc_give_back(q, id);
+	atomic_store_explicit(&row->sleeping, 0, memory_order_relaxed);
+	if (state == QUOIT__ROW_OPEN) {
+		/* Relaxed: published by P1 below and P2 after it. A reaper that dies between these
+		 * and FREE makes its successor count the death twice: told twice is better than
+		 * never. */
+		atomic_store_explicit(producer ? &c->produced : &c->consumed, QUOIT__DIED,
+				      memory_order_relaxed);
+		/* P2: the death; pairs with the idle checks. */
+		atomic_fetch_add_explicit(producer ? &c->producer_deaths : &c->consumer_deaths, 1,
+					  memory_order_release);
+	} else if (state == QUOIT__ROW_CLOSING) {
+		/* It had closed but for giving the row back. */
+		atomic_store_explicit(producer ? &c->produced : &c->consumed, QUOIT__CLOSED,
+				      memory_order_relaxed);
+	}
+	/* P1 */
+	atomic_store_explicit(&row->state, QUOIT__ROW_FREE, memory_order_release);
+	return redelivered;
+}
+
+unsigned quoit__reap(struct quoit *q, const struct sync_lock *lock, uint32_t self,
+		     struct quoit_counters *ret_counters)
+{
+	unsigned reaped = 0;
+
+	for (uint32_t i = 0; i < q->geo.peers; i++) {
+		struct quoit__row *row = &q->rows[i];
+
+		if (i == self ||
+		    atomic_load_explicit(&row->state, memory_order_relaxed) == QUOIT__ROW_FREE ||
+		    sync_lock_held(lock, quoit__lock_index(i)) != 0 ||
+		    sync_lock_take(lock, quoit__lock_index(i)) != 0)
+			continue;
+		/* Under the lock: it may have been reaped since. */
+		if (atomic_load_explicit(&row->state, memory_order_acquire) != QUOIT__ROW_FREE) {
+			uint32_t state = atomic_load_explicit(&row->state, memory_order_relaxed);
+
+			ret_counters->redelivered += reap_row(q, i);
+			ret_counters->deaths += state == QUOIT__ROW_OPEN;
+			reaped++;
+		}
+		sync_lock_drop(lock, quoit__lock_index(i));
+	}
+	return reaped;
+}
+
+/* ---- open and close ------------------------------------------------------------------------- */
+
+/* Rows that this role may take: SPSC has one for each. */
+static void row_range(const struct quoit *q, enum quoit_role role, uint32_t *first, uint32_t *end)
+{
+	*first = 0;
+	*end = q->geo.peers;
+	if (q->geo.kind == QUOIT_SPSC) {
+		*first = role == QUOIT_ROLE_PRODUCER ? 0 : 1;
+		*end = *first + 1;
+	}
+}
+
+/* Take a row whose lock is free, and reap its former holder if that one died. */
+static int claim_row(struct quoit__endpoint *ep)
+{
+	struct quoit *q = ep->ring;
+	uint32_t first, end;
+	int r = -EAGAIN;
+
+	row_range(q, ep->role, &first, &end);
+	for (uint32_t i = first; i < end; i++) {
+		struct quoit__row *row = &q->rows[i];
+
+		r = sync_lock_take(&ep->lock, quoit__lock_index(i));
+		if (r == -EAGAIN)
+			continue;
+		if (r != 0)
+			return r;
+		ep->id = i;
+		ep->row = row;
+		if (atomic_load_explicit(&row->state, memory_order_acquire) != QUOIT__ROW_FREE) {
+			unsigned redelivered = reap_row(q, i);
+
+			count_load(ep);
+			ep->slow.deaths++;
+			ep->slow.redelivered += redelivered;
+			quoit__count_store(ep);
+		}
+		return 0;
+	}
+	return q->geo.kind == QUOIT_SPSC ? -EBUSY : -ENOSPC;
+}
+
+int quoit__endpoint_open(struct quoit *q, enum quoit_role role, struct quoit__endpoint *ep)
+{
+	struct timespec now;
+	int r;
+
+	if (q->readonly || !q->seg.writable)
+		return -EACCES;
+	/* L2 */
+	if (atomic_load_explicit(&q->header->state, memory_order_acquire) == QUOIT__REMOVED)
+		return -EIDRM;
+	ep->ring = q;
+	ep->role = role;
+	ep->wait = q->geo.wait;
+	ep->sleeps_on = role == QUOIT_ROLE_PRODUCER ? &q->writable : &q->readable;
+	ep->wakes = role == QUOIT_ROLE_PRODUCER ? &q->readable : &q->writable;
+	r = quoit__lock_open(q, &ep->lock);
+	if (r != 0)
+		return r;
+	/* A turn for everyone who died since: rows and slots come back before we look for one. */
+	r = claim_row(ep);
+	if (r == -EBUSY || r == -ENOSPC) {
+		struct quoit_counters ignored = {0};
+
+		quoit__reap(q, &ep->lock, UINT32_MAX, &ignored);
+		r = claim_row(ep);
+	}
+	if (r != 0) {
+		quoit__lock_close(&ep->lock);
+		return r;
+	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	/* Relaxed: filled in under the lock; OPENING tells others that nothing is held yet. */
+	atomic_store_explicit(&ep->row->role, role, memory_order_relaxed);
+	atomic_store_explicit(&ep->row->state, QUOIT__ROW_OPENING, memory_order_release);
+	atomic_store_explicit(&ep->row->pid, getpid(), memory_order_relaxed);
+	atomic_store_explicit(&ep->row->uid, geteuid(), memory_order_relaxed);
+	atomic_store_explicit(&ep->row->wait, ep->wait, memory_order_relaxed);
+	atomic_store_explicit(&ep->row->sleeping, 0, memory_order_relaxed);
+	atomic_store_explicit(&ep->row->opened_ns,
+			      (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
+			      memory_order_relaxed);
+	atomic_fetch_add_explicit(&ep->row->epoch, 1, memory_order_relaxed);
+	prctl(PR_GET_NAME, ep->row->command);
+	count_load(ep);
+	for (size_t i = 0; i < sizeof(ep->before) / 8; i++)
+		((uint64_t *)(void *)&ep->before)[i] =
+			atomic_load_explicit(&ep->row->counters[i], memory_order_relaxed);
+	atomic_fetch_add_explicit(&q->references, 1, memory_order_relaxed);
+	return 0;
+}
+
+static bool others_present(const struct quoit__endpoint *ep)
+{
+	for (uint32_t i = 0; i < ep->ring->geo.peers; i++)
+		if (i != ep->id && atomic_load_explicit(&ep->ring->rows[i].state,
+							memory_order_acquire) != QUOIT__ROW_FREE)
+			return true;
+	return false;
+}
+
+static bool drained(const struct quoit *q)
+{
+	struct quoit_stats s = {.size = sizeof(s)};
+
+	return quoit_get_stats(q, &s) == 0 && s.used == 0;
+}
+
+/* Whoever comes to a ring that everybody has left begins a new stream, and waits for the first peer
+ * as with a new FIFO; but a consumer first gets what is left of the old one, and its end if nobody
+ * has. */
+static void begin_stream(struct quoit__endpoint *ep)
+{
+	struct quoit__control *c = ep->ring->control;
+	uint32_t closed = QUOIT__CLOSED;
+
+	if (others_present(ep))
+		return;
+	if (ep->role == QUOIT_ROLE_PRODUCER)
+		atomic_compare_exchange_strong_explicit(&c->consumed, &closed, QUOIT__NEVER,
+							memory_order_relaxed, memory_order_relaxed);
+	else if (atomic_load_explicit(&c->consumed, memory_order_relaxed) == QUOIT__CLOSED &&
+		 drained(ep->ring))
+		atomic_compare_exchange_strong_explicit(&c->produced, &closed, QUOIT__NEVER,
+							memory_order_relaxed, memory_order_relaxed);
+}
+
+/* The endpoint is complete: from here on its death is a death. */
+void quoit__endpoint_opened(struct quoit__endpoint *ep)
+{
+	struct quoit__control *c = ep->ring->control;
+	bool producer = ep->role == QUOIT_ROLE_PRODUCER;
+
+	/* Relaxed: what was told before us is not ours to hear. */
+	ep->deaths_seen =
+		atomic_load_explicit(producer ? &c->consumer_deaths_told : &c->producer_deaths_told,
+				     memory_order_relaxed);
+	begin_stream(ep);
+	/* P1 */
+	atomic_store_explicit(&ep->row->state, QUOIT__ROW_OPEN, memory_order_release);
+	/* P3: after OPEN, so that a death in between is told as one. */
+	atomic_store_explicit(producer ? &c->produced : &c->consumed, QUOIT__OPENED,
+			      memory_order_release);
+	list_add(ep);
+}
+
+void quoit__endpoint_abandon(struct quoit__endpoint *ep)
+{
+	atomic_store_explicit(&ep->row->state, QUOIT__ROW_FREE, memory_order_release);
+	sync_lock_drop(&ep->lock, quoit__lock_index(ep->id));
+	quoit__lock_close(&ep->lock);
+	quoit__unref(ep->ring);
+}
+
+void quoit__endpoint_close(struct quoit__endpoint *ep)
+{
+	struct quoit *q = ep->ring;
+	struct quoit__control *c = q->control;
+	bool producer = ep->role == QUOIT_ROLE_PRODUCER;
+
+	if (ep->forked) { /* the parent's, and off the list already */
+		quoit__unref(q);
+		return;
+	}
+	list_remove(ep);
+	/* Who died before we close is told as dead before the end of the stream. */
+	(void)quoit__reap(q, &ep->lock, ep->id, &ep->slow);
+	quoit__count_store(ep);
+	atomic_store_explicit(&ep->row->state, QUOIT__ROW_CLOSING, memory_order_release);
+	if (q->geo.kind == QUOIT_MPMC)
+		(void)quoit__mpmc_give_back(q, ep->id);
+	atomic_store_explicit(&ep->row->sleeping, 0, memory_order_relaxed);
+	atomic_store_explicit(producer ? &c->produced : &c->consumed, QUOIT__CLOSED,
+			      memory_order_relaxed);
+	/* P1 */
+	atomic_store_explicit(&ep->row->state, QUOIT__ROW_FREE, memory_order_release);
+	/* Announce in the others' name: those who run look up at their next commit, and with the
+	 * wake those who sleep look now. */
+	sync_announce(ep->wakes, SYNC_SPIN);
+	quoit__wake(ep, ep->wakes, producer ? QUOIT_ROLE_CONSUMER : QUOIT_ROLE_PRODUCER);
+	if (!producer)
+		sync_announce(ep->sleeps_on, SYNC_SPIN); /* producers look at it on commit */
+	sync_lock_drop(&ep->lock, quoit__lock_index(ep->id));
+	quoit__lock_close(&ep->lock);
+	sync_pollable_free(ep->pollable);
+	ep->pollable = NULL;
+	quoit__unref(q);
+}

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: MIT */
+/* Rings as a whole: create, attach, detach, remove, and what can be asked about them. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ring/ring.h"
+#include "ring/slot.h"
+
+#define PAGE         UINT64_C(4096)
+#define CAPACITY_MAX (UINT64_C(1) << 40)
+
+/* A plan of the ring to be made, and what fill() leaves behind. */
+struct making {
+	struct quoit__header header;
+	uint32_t sem_rows; /* semaphores to make beside a ring that is not System V, or 0 */
+	uint32_t mode;
+	int32_t sem_made; /* such a set, to be removed if creation fails; or -1 */
+};
+
+static uint64_t power_of_two_from(uint64_t x)
+{
+	uint64_t p = 1;
+
+	while (p < x)
+		p <<= 1;
+	return p;
+}
+
+/* Options may come from callers built against a shorter or a longer struct. */
+static int read_options(const struct quoit_options *opt, struct quoit_options *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	if (opt == NULL)
+		return 0;
+	if (opt->size < offsetof(struct quoit_options, capacity))
+		return -EINVAL;
+	if (opt->size > sizeof(*ret)) {
+		const unsigned char *tail = (const unsigned char *)opt;
+
+		for (uint32_t i = sizeof(*ret); i < opt->size; i++)
+			if (tail[i] != 0)
+				return -E2BIG;
+	}
+	memcpy(ret, opt, opt->size < sizeof(*ret) ? opt->size : sizeof(*ret));
+	return 0;
+}
+
+static int plan_spsc(struct quoit__header *h, const struct quoit_options *o)
+{
+	h->incompat = QUOIT__INCOMPAT_SPSC;
+	h->capacity = power_of_two_from(o->capacity);
+	h->peers = 2;
+	return o->start % 8 == 0 ? 0 : -EINVAL;
+}
+
+static int plan_mpmc(struct quoit__header *h, const struct quoit_options *o)
+{
+	uint64_t slot_size = o->slot_size ? o->slot_size : 256;
+
+	if (slot_size < 8 || slot_size > QUOIT_RECORD_MAX)
+		return -EINVAL;
+	h->incompat = QUOIT__INCOMPAT_MPMC;
+	h->slot_size = (uint32_t)slot_size;
+	h->slot_stride = (uint32_t)(sizeof(struct quoit__slot) + ((slot_size + 7) & ~UINT64_C(7)));
+	h->slots = power_of_two_from((o->capacity + h->slot_stride - 1) / h->slot_stride);
+	if (h->slots < 2)
+		h->slots = 2;
+	h->capacity = h->slots * h->slot_stride;
+	h->peers = o->peers ? o->peers : 128;
+	return h->peers >= 2 && h->peers <= QUOIT_PEERS_MAX ? 0 : -EINVAL;
+}
+
+static int plan(struct quoit__header *h, const struct quoit__name *name, struct quoit_options *o)
+{
+	struct timespec now;
+	uint64_t table;
+	int r;
+
+	o->kind = o->kind ? o->kind : QUOIT_SPSC;
+	o->wait = o->wait ? o->wait : QUOIT_WAIT_FUTEX;
+	o->capacity = o->capacity ? o->capacity : UINT64_C(1) << 20;
+	o->mode = o->mode ? o->mode : 0600;
+	if (o->wait > QUOIT_WAIT_EVENTFD || o->mode > 0777 || o->capacity < 1024 ||
+	    o->capacity > CAPACITY_MAX || (o->kind != QUOIT_SPSC && o->kind != QUOIT_MPMC) ||
+	    (o->flags & (QUOIT_READONLY | ~0x7fu)) != 0)
+		return -EINVAL;
+	memset(h, 0, sizeof(*h));
+	r = o->kind == QUOIT_SPSC ? plan_spsc(h, o) : plan_mpmc(h, o);
+	if (r != 0)
+		return r;
+	table = (uint64_t)h->peers * sizeof(struct quoit__row);
+	h->magic = QUOIT__MAGIC;
+	h->version = QUOIT__LAYOUT_VERSION;
+	h->endian = QUOIT__ENDIAN;
+	h->header_size = sizeof(*h);
+	h->compat = o->flags & QUOIT_PERSISTENT ? QUOIT__COMPAT_PERSISTENT : 0;
+	h->kind = o->kind;
+	h->wait = o->wait;
+	h->backend = name->backend;
+	h->control_offset = QUOIT__CONTROL_OFFSET;
+	h->peers_offset = QUOIT__PEERS_OFFSET;
+	h->data_offset = (QUOIT__PEERS_OFFSET + table + PAGE - 1) & ~(PAGE - 1);
+	h->segment_size = h->data_offset + h->capacity;
+	h->row_stride = sizeof(struct quoit__row);
+	h->start = o->start;
+	clock_gettime(CLOCK_REALTIME, &now);
+	h->created_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	h->creator_pid = getpid();
+	h->sem_id = -1;
+	if (getrandom(h->uuid, sizeof(h->uuid), 0) != (ssize_t)sizeof(h->uuid))
+		return -EIO;
+	memcpy(h->name, name->canonical, sizeof(h->name));
+	return 0;
+}
+
+/* Point a handle's fields into its mapping. */
+static void bind_ring(struct quoit *q)
+{
+	unsigned char *base = q->seg.base;
+	struct quoit__control *c;
+
+	q->header = (struct quoit__header *)(void *)base;
+	c = q->control = (struct quoit__control *)(void *)(base + q->geo.control_offset);
+	q->rows = (struct quoit__row *)(void *)(base + q->geo.peers_offset);
+	q->data = base + q->geo.data_offset;
+	q->readable = (struct sync_event){.word = &c->readable.word,
+					  .backends = &c->readable.backends,
+					  .sem = c->readable.sem,
+					  .sysv_id = q->geo.sem_id,
+					  .sysv_index = QUOIT__SEM_READABLE};
+	q->writable = (struct sync_event){.word = &c->writable.word,
+					  .backends = &c->writable.backends,
+					  .sem = c->writable.sem,
+					  .sysv_id = q->geo.sem_id,
+					  .sysv_index = QUOIT__SEM_WRITABLE};
+}
+
+/* Build the ring in a fresh, zeroed mapping; the state word last. */
+static int fill(void *arg, struct quoit__segment *seg)
+{
+	struct making *m = arg;
+	struct quoit__header *h = &m->header;
+	struct quoit q = {.seg = *seg};
+	int r;
+
+	if (m->sem_rows != 0) {
+		r = quoit__sem_set_new(m->sem_rows, m->mode, &m->sem_made);
+		if (r != 0)
+			return r;
+		seg->sem_id = m->sem_made;
+	}
+	h->sem_id = seg->sem_id;
+	h->page_size = seg->page_size;
+	memcpy(h->name, seg->name.canonical, sizeof(h->name));
+	h->checksum = quoit__checksum(h);
+	r = quoit__validate_header(h, seg->size, &q.geo);
+	if (r != 0)
+		return r;
+	bind_ring(&q);
+	q.control->readable.sysv_sem = QUOIT__SEM_READABLE;
+	q.control->writable.sysv_sem = QUOIT__SEM_WRITABLE;
+	r = sync_event_init(&q.readable);
+	if (r == 0)
+		r = sync_event_init(&q.writable);
+	if (r != 0)
+		return r;
+	if (q.geo.kind == QUOIT_SPSC)
+		quoit__spsc_init(&q, h->start);
+	else
+		quoit__mpmc_init(&q, h->start);
+	/* Everything but the state word, which lies between magic and version. */
+	memcpy((unsigned char *)q.header + offsetof(struct quoit__header, version),
+	       (const unsigned char *)h + offsetof(struct quoit__header, version),
+	       sizeof(*h) - offsetof(struct quoit__header, version));
+	q.header->magic = h->magic;
+	/* L1: publishes the ring; pairs with the load in adopt(). */
+	atomic_store_explicit(&q.header->state, QUOIT__READY, memory_order_release);
+	return 0;
+}
+
+static void describe(struct quoit *q, const struct quoit__header *h)
+{
+	q->info = (struct quoit_info){
+		.version = h->version,
+		.kind = h->kind,
+		.wait = h->wait,
+		.backend = h->backend,
+		.flags = h->compat & QUOIT__COMPAT_PERSISTENT ? QUOIT_PERSISTENT : 0,
+		.peers = h->peers,
+		.capacity = h->capacity,
+		.segment_size = h->segment_size,
+		.slots = h->slots,
+		.slot_size = h->slot_size,
+		.max_record = q->geo.max_record,
+		.created_ns = h->created_ns,
+		.creator_pid = h->creator_pid,
+		.sysv_id = q->seg.shm_id,
+		.compat = h->compat,
+		.incompat = h->incompat,
+		.page_size = h->page_size,
+	};
+	memcpy(q->info.uuid, h->uuid, sizeof(h->uuid));
+	memcpy(q->uuid, h->uuid, sizeof(h->uuid));
+	memcpy(q->info.name, q->seg.name.canonical, sizeof(q->info.name));
+}
+
+/* Make a handle of a mapped segment; takes it over, also on failure. */
+static int adopt(struct quoit__segment *seg, const struct quoit_options *o, struct quoit **ret)
+{
+	struct quoit__header copy;
+	struct quoit *q = calloc(1, sizeof(*q));
+	uint32_t state;
+	int r = -ENOMEM;
+
+	if (q == NULL)
+		goto fail;
+	r = -EPROTO;
+	if (seg->size < sizeof(copy))
+		goto fail;
+	/* L1: pairs with fill(). */
+	state = atomic_load_explicit(&((struct quoit__header *)(void *)seg->base)->state,
+				     memory_order_acquire);
+	memcpy(&copy, seg->base, sizeof(copy));
+	q->seg = *seg;
+	r = quoit__validate_header(&copy, seg->size, &q->geo);
+	if (r != 0)
+		goto fail;
+	r = -EIDRM;
+	if (state == QUOIT__REMOVED)
+		goto fail;
+	r = -EPROTO;
+	if (state != QUOIT__READY || (o->kind != 0 && o->kind != copy.kind))
+		goto fail;
+	bind_ring(q);
+	q->flags = o->flags;
+	q->readonly = (o->flags & QUOIT_READONLY) != 0;
+	q->sem_made = -1;
+	q->made_by = getpid();
+	atomic_init(&q->references, 1);
+	describe(q, &copy);
+	if (!q->readonly)
+		sync_membarrier_register();
+	*ret = q;
+	return 0;
+fail:
+	free(q);
+	quoit__segment_close(seg);
+	return r;
+}
+
+static int attach_parsed(const struct quoit__name *name, const struct quoit_options *o,
+			 struct quoit **ret)
+{
+	struct quoit__segment seg;
+	int r;
+
+	r = quoit__segment_open(name, (o->flags & QUOIT_READONLY) == 0,
+				o->attach_timeout_ms ? o->attach_timeout_ms : 1000, &seg);
+	if (r != 0)
+		return r;
+	r = quoit__segment_apply(&seg, o->flags);
+	if (r != 0) {
+		quoit__segment_close(&seg);
+		return r;
+	}
+	return adopt(&seg, o, ret);
+}
+
+static int create_parsed(const struct quoit__name *name, struct quoit_options *o,
+			 struct quoit **ret)
+{
+	struct making m = {.sem_made = -1};
+	struct quoit__segment seg;
+	int r = plan(&m.header, name, o);
+
+	if (r != 0)
+		return r;
+	m.mode = o->mode;
+	if (o->wait == QUOIT_WAIT_SYSVSEM && name->backend != QUOIT_SYSV)
+		m.sem_rows = QUOIT__SEM_PEERS;
+	r = quoit__segment_create(name,
+				  &(struct quoit__plan){.size = m.header.segment_size,
+							.flags = o->flags,
+							.mode = o->mode,
+							.locks = m.header.peers},
+				  fill, &m, &seg);
+	if (r != 0) {
+		if (m.sem_made >= 0)
+			quoit__sem_set_remove(m.sem_made);
+		return r;
+	}
+	r = adopt(&seg, o, ret);
+	/* Nobody removes a memfd by name: its creator takes the set along. */
+	if (r == 0 && name->backend == QUOIT_MEMFD)
+		(*ret)->sem_made = m.sem_made;
+	return r;
+}
+
+int quoit_create(const char *name, const struct quoit_options *opt, struct quoit **ret_ring)
+{
+	struct quoit_options o, again;
+	struct quoit__name parsed;
+	int r;
+
+	if (name == NULL || ret_ring == NULL)
+		return -EINVAL;
+	r = read_options(opt, &o);
+	if (r == 0)
+		r = quoit__name_parse(name, &parsed);
+	if (r != 0)
+		return r;
+	again = o;
+	/* The ring may go and come between the two: a few turns, then say what was seen last. */
+	for (int turn = 0; turn < 16; turn++) {
+		r = create_parsed(&parsed, &o, ret_ring);
+		if (r != -EEXIST || (o.flags & QUOIT_CREATE_OR_ATTACH) == 0)
+			return r;
+		r = attach_parsed(&parsed, &again, ret_ring);
+		if (r != -ENOENT && r != -EIDRM && r != -EOWNERDEAD)
+			return r;
+	}
+	return r;
+}
+
+int quoit_attach(const char *name, const struct quoit_options *opt, struct quoit **ret_ring)
+{
+	struct quoit_options o;
+	struct quoit__name parsed;
+	int r;
+
+	if (name == NULL || ret_ring == NULL)
+		return -EINVAL;
+	r = read_options(opt, &o);
+	if (r == 0)
+		r = quoit__name_parse(name, &parsed);
+	return r != 0 ? r : attach_parsed(&parsed, &o, ret_ring);
+}
+
+void quoit__unref(struct quoit *q)
+{
+	/* acq_rel: the last one must see everybody else's use of the mapping as over. */
+	if (atomic_fetch_sub_explicit(&q->references, 1, memory_order_acq_rel) != 1)
+		return;
+	quoit__segment_close(&q->seg);
+	if (q->sem_made >= 0 && q->made_by == getpid())
+		quoit__sem_set_remove(q->sem_made);
+	free(q);
+}
+
+void quoit_detach(struct quoit *q)
+{
+	if (q != NULL)
+		quoit__unref(q);
+}
+
+/* Names under our own prefix are ours; elsewhere the magic must be there. */
+static bool was_ring(const struct quoit__name *name)
+{
+	struct quoit__segment seg;
+	uint64_t magic = 0;
+
+	if (name->backend == QUOIT_SHM)
+		return true;
+	if (quoit__segment_open(name, false, 1, &seg) != 0)
+		return false;
+	if (seg.size >= sizeof(magic))
+		memcpy(&magic, seg.base, sizeof(magic));
+	quoit__segment_close(&seg);
+	return magic == QUOIT__MAGIC;
+}
+
+int quoit_remove(const char *name)
+{
+	struct quoit_options o = {.attach_timeout_ms = 1};
+	struct quoit__name parsed;
+	struct quoit *q;
+	int r, sem = -1;
+
+	if (name == NULL)
+		return -EINVAL;
+	r = quoit__name_parse(name, &parsed);
+	if (r != 0)
+		return r;
+	r = attach_parsed(&parsed, &o, &q);
+	if (r == -ENOENT)
+		return r;
+	if (r == 0) {
+		/* L2: tells peers; they look when poked, woken or idle. */
+		atomic_store_explicit(&q->header->state, QUOIT__REMOVED, memory_order_release);
+		sem = q->seg.name.backend == QUOIT_SYSV ? -1 : q->geo.sem_id;
+		quoit__wake_all(q);
+		quoit_detach(q);
+	}
+	/* What cannot be attached to (half-made, corrupt, truncated, another version) can still be
+	 * removed, if it was a ring at all. */
+	if (r == -EACCES || (r == -EPROTO && !was_ring(&parsed)))
+		return r;
+	r = quoit__segment_unlink(&parsed);
+	if (r == 0 && sem >= 0)
+		quoit__sem_set_remove(sem);
+	return r;
+}
+
+int quoit_chmod(const char *name, mode_t mode)
+{
+	struct quoit__name parsed;
+	int r;
+
+	if (name == NULL || mode > 0777)
+		return -EINVAL;
+	r = quoit__name_parse(name, &parsed);
+	return r != 0 ? r : quoit__segment_chmod(&parsed, mode);
+}
+
+int quoit_chown(const char *name, uid_t uid, gid_t gid)
+{
+	struct quoit__name parsed;
+	int r;
+
+	if (name == NULL)
+		return -EINVAL;
+	r = quoit__name_parse(name, &parsed);
+	return r != 0 ? r : quoit__segment_chown(&parsed, uid, gid);
+}
+
+int quoit_fd(const struct quoit *q)
+{
+	return q->seg.fd >= 0 ? q->seg.fd : -ENOTSUP;
+}
+
+int quoit_get_info(const struct quoit *q, struct quoit_info *ret_info)
+{
+	struct quoit_info info = q->info;
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
+	int r;
+
+	if (ret_info->size < offsetof(struct quoit_info, name) || ret_info->size > sizeof(info))
+		return -EINVAL;
+	r = quoit__segment_stat(&q->seg, &mode, &uid, &gid);
+	if (r != 0)
+		return r;
+	info.size = ret_info->size;
+	info.mode = mode & 0777;
+	info.uid = uid;
+	info.gid = gid;
+	memcpy(ret_info, &info, info.size);
+	return 0;
+}

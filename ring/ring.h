@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The private side of handles. Geometry is copied here at attach, after validation; the shared copy
+ * is never read again.
+ */
+#ifndef QUOIT_RING_H
+#define QUOIT_RING_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <quoit/quoit.h>
+#include <quoit/inspect.h>
+
+#include "ring/layout.h"
+#include "ring/segment.h"
+#include "sync/eventcount.h"
+#include "sync/lock.h"
+#include "sync/pollable.h"
+
+#define QUOIT__RESERVATIONS_MAX 64u
+
+/* What validation found out about a segment. */
+struct quoit__geometry {
+	enum quoit_kind kind;
+	enum quoit_wait wait;
+	bool persistent;
+	uint32_t peers;
+	uint64_t control_offset, peers_offset, data_offset;
+	uint64_t capacity;
+	uint64_t segment_size;
+	uint32_t max_record;
+	uint64_t slots; /* MPMC from here on */
+	uint32_t slot_stride, slot_size;
+	uint32_t slots_log2;
+	uint32_t turn_shift; /* bit where the turn begins in a slot word */
+	int32_t sem_id;
+};
+
+struct quoit {
+	struct quoit__segment seg;
+	struct quoit__geometry geo;
+	struct quoit__header *header;
+	struct quoit__control *control;
+	struct quoit__row *rows;
+	unsigned char *data;
+	struct sync_event readable, writable;
+	uint8_t uuid[16];
+	uint32_t flags;
+	bool readonly;
+	int32_t sem_made;       /* semaphore set that goes with this handle, or -1 */
+	pid_t made_by;          /* a forked child does not take it along */
+	_Atomic int references; /* the ring's user and its endpoints */
+	struct quoit_info info; /* as at attach; mode and owner are asked again */
+};
+
+/* What producers and consumers have in common. */
+struct quoit__endpoint {
+	struct quoit *ring;
+	struct quoit__row *row;
+	struct sync_lock lock; /* holds index row id */
+	uint32_t id;
+	enum quoit_role role;
+	enum quoit_wait wait;
+	const struct sync_event *sleeps_on, *wakes;
+	struct sync_pollable
+		*pollable; /* own, or only for waking eventfd sleepers; NULL until needed */
+	bool pollable_own;
+	bool forked;
+	bool poked;   /* somebody asked us to look at our peers */
+	int error;    /* sticky: -EBADMSG, -EIDRM */
+	bool patient; /* letting a backlog form has paid off lately; see ring/wait.c */
+	uint32_t probe, probe_next; /* waits until patience is tried again */
+	uint64_t records_at;        /* records handled when we last had to wait */
+	int64_t spin_ns;            /* adaptive: how long to look before sleeping */
+	int64_t checked_ns;         /* when peers were last looked at */
+	uint64_t deaths_seen;
+	struct quoit_counters slow; /* what is counted off the hot path; records and bytes unused */
+	struct quoit_counters before; /* the row's, when we opened it */
+	uint64_t missed_at;           /* position at which full or empty was last counted, + 1 */
+	struct quoit__endpoint *next, *previous; /* for the fork handler */
+};
+
+/* A claimed or lent MPMC slot. */
+struct quoit__claim {
+	struct quoit__slot *slot;
+	uint64_t ticket;
+	uint32_t len;  /* reserved (producer), of the record (consumer) */
+	uint32_t type; /* consumer */
+};
+
+struct quoit_producer {
+	struct quoit__producer_hot hot; /* first: the inline path uses it */
+	struct quoit__endpoint ep;
+	uint64_t head;     /* SPSC: everything before is known to be free */
+	bool lazy;       /* SPSC: waiting; do not touch the consumer's line to find a little room */
+	uint64_t ticket; /* MPMC: every ticket below has been passed */
+	uint64_t moved_to; /* MPMC: highest ticket that a voided record of ours moved to */
+	uint64_t blocked_word;
+	int64_t blocked_ns;
+	uint32_t claims;
+	struct quoit__claim claim[QUOIT__RESERVATIONS_MAX];
+};
+
+struct quoit_consumer {
+	struct quoit__consumer_hot hot;
+	struct quoit__endpoint ep;
+	uint64_t published; /* SPSC: what control.head says */
+	uint64_t ticket;    /* MPMC */
+	uint64_t redeliveries_seen;
+	uint32_t held;
+	struct quoit__claim claim[QUOIT_BATCH_MAX]; /* lent records, oldest first */
+};
+
+/* ring/validate.c: all distrust of shared bytes. */
+int quoit__validate_header(const struct quoit__header *copy, uint64_t mapped,
+			   struct quoit__geometry *ret);
+uint64_t quoit__checksum(const struct quoit__header *h);
+/* A position (SPSC) read from shared memory: within one capacity behind `end`, multiple of 8. */
+bool quoit__position_valid(const struct quoit__geometry *g, uint64_t position, uint64_t end);
+
+/* ring/quoit.c */
+void quoit__unref(struct quoit *q);
+
+/* ring/peers.c */
+static inline uint32_t quoit__lock_index(uint32_t row)
+{
+	return QUOIT__SEM_PEERS + row;
+}
+int quoit__endpoint_open(struct quoit *q, enum quoit_role role, struct quoit__endpoint *ep);
+void quoit__endpoint_opened(struct quoit__endpoint *ep);
+void quoit__endpoint_close(struct quoit__endpoint *ep);
+/* Undo quoit__endpoint_open() of an endpoint that could not be completed. */
+void quoit__endpoint_abandon(struct quoit__endpoint *ep);
+int quoit__lock_open(struct quoit *q, struct sync_lock *ret);
+void quoit__lock_close(struct sync_lock *l);
+/* Reap every dead peer; returns how many. self is a row not to look at, or UINT32_MAX. */
+unsigned quoit__reap(struct quoit *q, const struct sync_lock *lock, uint32_t self,
+		     struct quoit_counters *ret_counters);
+/* Is anybody of this role there, alive or not yet reaped? */
+bool quoit__role_present(const struct quoit *q, enum quoit_role role);
+/* Wake those of role `sleepers` who announced a sleep on the event. */
+void quoit__wake(struct quoit__endpoint *ep, const struct sync_event *event,
+		 enum quoit_role sleepers);
+void quoit__wake_all(struct quoit *q);
+void quoit__count_store(struct quoit__endpoint *ep);
+
+/* ring/wait.c */
+int64_t quoit__now_ns(void);
+bool quoit__fence_needed(void);
+/* What a consumer that found nothing (producer: no room) has to say; looks at peers now and then.
+ */
+int quoit__consumer_idle(struct quoit_consumer *c);
+int quoit__producer_idle(struct quoit_producer *p);
+/* What the hot-path structs of a poisoned or forked handle look like. */
+void quoit__producer_poison(struct quoit_producer *p);
+void quoit__consumer_poison(struct quoit_consumer *c);
+int quoit__producer_fail(struct quoit_producer *p, int error);
+int quoit__consumer_fail(struct quoit_consumer *c, int error);
+
+/* ring/spsc.c */
+void quoit__spsc_init(struct quoit *q, uint64_t start);
+int quoit__spsc_producer_open(struct quoit_producer *p);
+int quoit__spsc_consumer_open(struct quoit_consumer *c);
+int quoit__spsc_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload);
+int quoit__spsc_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, unsigned n);
+int quoit__spsc_look(struct quoit_consumer *c,
+		     struct quoit_msg *ret_msg); /* 1, -EAGAIN, -EBADMSG */
+int quoit__spsc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs, unsigned n);
+int quoit__spsc_advance_batch(struct quoit_consumer *c, const struct quoit_msg *msgs, unsigned n);
+bool quoit__spsc_drained(struct quoit_producer *p);
+void quoit__spsc_publish_head(struct quoit_consumer *c);
+
+/* ring/mpmc.c, ring/mpmc_producer.c, ring/mpmc_consumer.c */
+void quoit__mpmc_init(struct quoit *q, uint64_t start);
+void quoit__mpmc_producer_open(struct quoit_producer *p);
+void quoit__mpmc_consumer_open(struct quoit_consumer *c);
+int quoit__mpmc_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload);
+int quoit__mpmc_commit(struct quoit_producer *p, void *payload, uint32_t len, uint32_t type);
+int quoit__mpmc_discard(struct quoit_producer *p, void *payload);
+int quoit__mpmc_send(struct quoit_producer *p, const void *buf, uint32_t len, uint32_t type);
+int quoit__mpmc_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, unsigned n);
+bool quoit__mpmc_drained(struct quoit_producer *p);
+int quoit__mpmc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs, unsigned n);
+int quoit__mpmc_advance(struct quoit_consumer *c, const struct quoit_msg *msg);
+int quoit__mpmc_recv(struct quoit_consumer *c, void *buf, uint32_t cap, struct quoit_msg *ret_msg);
+/* Is there something for this consumer? Takes nothing. */
+bool quoit__mpmc_ready(struct quoit_consumer *c);
+bool quoit__mpmc_room(struct quoit_producer *p);
+/* Is a quarter of the ring free? One look, away from where the readers are. */
+bool quoit__mpmc_much_room(struct quoit_producer *p);
+/* Give back every slot stamped with row id, whose holder is dead or closing. Returns redelivered.
+ */
+unsigned quoit__mpmc_give_back(struct quoit *q, uint32_t id);
+
+#endif

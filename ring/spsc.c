@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The SPSC ring: variable-length records in a byte ring, news and record in one line. What the
+ * inline path in quoit/inline.h does not do: running out of room, wrapping, emptiness, damage,
+ * batches, resuming after a death. docs/DESIGN.md, "SPSC".
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "ring/ring.h"
+
+static _Atomic uint64_t *word_at(const struct quoit *q, uint64_t position)
+{
+	return (_Atomic uint64_t *)(void *)(q->data + (position & (q->geo.capacity - 1)));
+}
+
+static uint32_t lap_shift(const struct quoit *q)
+{
+	return 63 - (uint32_t)__builtin_ctzll(q->geo.capacity);
+}
+
+static uint64_t pack(uint64_t position, uint32_t shift, uint64_t flags, uint64_t len, uint32_t type)
+{
+	return quoit__tag(position, shift) | flags | len << 32 | type;
+}
+
+static bool is_there(uint64_t word, uint64_t position, uint32_t shift)
+{
+	return ((word ^ quoit__tag(position, shift)) & QUOIT__TAG) == 0;
+}
+
+/* Make sure that the word at `position` does not look like a header of its lap. Only the producer
+ * calls it, on words that no consumer looks at before the next S1. */
+static void clear_header(const struct quoit *q, uint64_t position, uint32_t shift)
+{
+	_Atomic uint64_t *word = word_at(q, position);
+	uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
+
+	if (is_there(old, position, shift))
+		atomic_store_explicit(word, old ^ QUOIT__TAG, memory_order_relaxed);
+}
+
+void quoit__spsc_init(struct quoit *q, uint64_t start)
+{
+	atomic_store_explicit(&q->control->head, start, memory_order_relaxed);
+	atomic_store_explicit(&q->rows[0].position, start, memory_order_relaxed);
+	atomic_store_explicit(&q->rows[1].position, start, memory_order_relaxed);
+	clear_header(q, start, lap_shift(q));
+}
+
+/* ---- producer ------------------------------------------------------------------------------- */
+
+int quoit__spsc_producer_open(struct quoit_producer *p)
+{
+	struct quoit *q = p->ep.ring;
+	struct quoit__producer_hot *h = &p->hot;
+	/* S2: pairs with the consumer's advance: what lies before is ours. */
+	uint64_t head = atomic_load_explicit(&q->rows[1].position, memory_order_acquire);
+	uint64_t position = atomic_load_explicit(&p->ep.row->position, memory_order_relaxed);
+	uint32_t shift = lap_shift(q);
+
+	if (!quoit__position_valid(&q->geo, head, position))
+		return -EBADMSG;
+	h->data = q->data;
+	h->mask = q->geo.capacity - 1;
+	h->shift = shift;
+	h->event = (uint64_t *)(void *)&q->control->readable.word;
+	h->line = (struct quoit__line *)(void *)&p->ep.row->position;
+	h->records = atomic_load_explicit(&p->ep.row->counters[0], memory_order_relaxed);
+	h->bytes = atomic_load_explicit(&p->ep.row->counters[1], memory_order_relaxed);
+	h->fence = quoit__fence_needed();
+	/* A predecessor may have died between publishing a record and moving its position: walk on
+	 * over what is there. S1: acquire pairs with its commit. */
+	for (;;) {
+		uint64_t w = atomic_load_explicit(word_at(q, position), memory_order_acquire);
+		uint64_t len = w >> 32 & QUOIT__LENGTH_MASK;
+		uint64_t size = quoit__footprint((uint32_t)len);
+
+		if (position - head == q->geo.capacity || !is_there(w, position, shift))
+			break;
+		if ((position & h->mask) + size > q->geo.capacity ||
+		    position + size - head > q->geo.capacity)
+			return -EBADMSG;
+		position += size;
+		if ((w & QUOIT__PADDING) == 0) {
+			h->records++;
+			h->bytes += len;
+		}
+	}
+	p->head = head;
+	h->position = h->end = position;
+	atomic_store_explicit(&p->ep.row->position, position, memory_order_relaxed);
+	atomic_store_explicit(&p->ep.row->counters[0], h->records, memory_order_relaxed);
+	atomic_store_explicit(&p->ep.row->counters[1], h->bytes, memory_order_relaxed);
+	return 0;
+}
+
+/* Skip to the start of the ring: a record of its own, that readers step over. */
+static void publish_padding(struct quoit_producer *p, uint64_t lap_end)
+{
+	struct quoit__producer_hot *h = &p->hot;
+
+	clear_header(p->ep.ring, lap_end, h->shift);
+	/* S1 */
+	atomic_store_explicit(
+		word_at(p->ep.ring, h->position),
+		pack(h->position, h->shift, QUOIT__PADDING, lap_end - h->position - 8, 0),
+		memory_order_release);
+	h->position = lap_end;
+	__atomic_store_n(&h->line->position, lap_end, __ATOMIC_RELAXED);
+}
+
+/* Full: say so, and make sure that a sleeping consumer is not what we wait for. */
+static int no_room(struct quoit_producer *p)
+{
+	atomic_thread_fence(memory_order_seq_cst); /* E1, for padding published above */
+	if (sync_announced(atomic_load_explicit(p->ep.wakes->word, memory_order_relaxed)))
+		quoit__wake_consumers(p);
+	return quoit__producer_idle(p);
+}
+
+/* Learn from `word` up to where the producer may write. S3, S2: what lies before has been read; pairs
+ * with the consumer's publish_head and advance. False: nonsense in shared memory. */
+static bool free_until(struct quoit_producer *p, const _Atomic uint64_t *word, uint64_t *ret_limit)
+{
+	uint64_t head = atomic_load_explicit(word, memory_order_acquire);
+
+	/* The two words are published apart: one may lag behind what the other has told. */
+	if ((int64_t)(head - p->head) < 0)
+		head = p->head;
+	p->head = head;
+	*ret_limit = head + p->ep.ring->geo.capacity - 8; /* the next header word must be free too */
+	return quoit__position_valid(&p->ep.ring->geo, head, p->hot.position);
+}
+
+int quoit__spsc_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload)
+{
+	struct quoit__producer_hot *h = &p->hot;
+	struct quoit *q = p->ep.ring;
+	uint64_t size = quoit__footprint(len);
+	uint64_t lap_end = (h->position | h->mask) + 1;
+	bool wraps = lap_end - h->position < size;
+	uint64_t end = (wraps ? lap_end : h->position) + size, limit, longest;
+
+	if (len > q->geo.max_record)
+		return -EMSGSIZE;
+	if (!free_until(p, &q->control->head, &limit))
+		return quoit__producer_fail(p, -EBADMSG);
+	/* The consumer hands memory back a quarter of the ring at a time. Who does not want to wait
+	 * looks at its own line for how far it really is. */
+	if ((int64_t)(limit - end) < 0 && !p->lazy && !free_until(p, &q->rows[1].position, &limit))
+		return quoit__producer_fail(p, -EBADMSG);
+	h->end = h->position;
+	if (wraps && (int64_t)(limit - lap_end) >= 0) {
+		publish_padding(p, lap_end);
+		h->end = h->position;
+		lap_end += q->geo.capacity;
+	}
+	if ((int64_t)(limit - end) < 0)
+		return no_room(p);
+	longest = h->position + (UINT64_C(1) << 30) + 8; /* keeps .reserved and length in range */
+	h->end = (int64_t)(limit - lap_end) < 0 ? limit : lap_end;
+	h->end = (int64_t)(longest - h->end) < 0 ? longest : h->end;
+	h->reserved = (uint32_t)size;
+	*ret_payload = h->data + (h->position & h->mask) + 8;
+	return 0;
+}
+
+/* Copies in as many as there is room for; the first header is stored last, so that readers meet the
+ * whole batch, and one line transfer brings many. */
+int quoit__spsc_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, unsigned n)
+{
+	struct quoit__producer_hot *h = &p->hot;
+	struct quoit *q = p->ep.ring;
+	uint64_t first, position, bytes = 0, event;
+	unsigned done = 0;
+	void *payload;
+	int r = quoit_reserve(p, msgs[0].len, &payload);
+
+	if (r != 0)
+		return r;
+	h->reserved = 0;
+	first = position = h->position;
+	while (done < n && h->end - position >= quoit__footprint(msgs[done].len)) {
+		const struct quoit_msg *m = &msgs[done++];
+
+		if (m->len != 0)
+			memcpy(h->data + (position & h->mask) + 8, m->data, m->len);
+		/* Relaxed: no reader gets here before the first header is published. */
+		if (position != first)
+			atomic_store_explicit(word_at(q, position),
+					      pack(position, h->shift, 0, m->len, m->type),
+					      memory_order_relaxed);
+		bytes += m->len;
+		position += quoit__footprint(m->len);
+	}
+	clear_header(q, position, h->shift);
+	/* S1 */
+	atomic_store_explicit(word_at(q, first),
+			      pack(first, h->shift, 0, msgs[0].len, msgs[0].type),
+			      memory_order_release);
+	h->position = position;
+	h->records += done;
+	h->bytes += bytes;
+	__atomic_store_n(&h->line->position, position, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
+	if (h->fence)
+		atomic_thread_fence(memory_order_seq_cst); /* E1 */
+	else
+		atomic_signal_fence(memory_order_seq_cst);
+	event = __atomic_load_n(h->event, __ATOMIC_RELAXED);
+	if (sync_announced(event))
+		quoit__wake_consumers(p);
+	return (int)done;
+}
+
+bool quoit__spsc_drained(struct quoit_producer *p)
+{
+	/* Relaxed: the figure alone is of interest. */
+	return atomic_load_explicit(&p->ep.ring->rows[1].position, memory_order_relaxed) ==
+	       p->hot.position;
+}
+
+/* ---- consumer ------------------------------------------------------------------------------- */
+
+int quoit__spsc_consumer_open(struct quoit_consumer *c)
+{
+	struct quoit *q = c->ep.ring;
+	struct quoit__consumer_hot *h = &c->hot;
+	uint64_t head = atomic_load_explicit(&q->control->head, memory_order_relaxed);
+	/* S2: pairs with the predecessor's advance. */
+	uint64_t position = atomic_load_explicit(&c->ep.row->position, memory_order_acquire);
+
+	if (!quoit__position_valid(&q->geo, head, position))
+		return -EBADMSG;
+	h->data = q->data;
+	h->mask = q->geo.capacity - 1;
+	h->shift = lap_shift(q);
+	h->line = (struct quoit__line *)(void *)&c->ep.row->position;
+	h->records = atomic_load_explicit(&c->ep.row->counters[0], memory_order_relaxed);
+	h->bytes = atomic_load_explicit(&c->ep.row->counters[1], memory_order_relaxed);
+	h->position = position;
+	c->published = head;
+	quoit__spsc_publish_head(c);
+	return 0;
+}
+
+/* Tell the producer how far its memory is free again: every quarter of the ring, and whenever there
+ * is nothing to read. One store for many records, and one wake-up for a quarter of a ring. */
+void quoit__spsc_publish_head(struct quoit_consumer *c)
+{
+	struct quoit__consumer_hot *h = &c->hot;
+	struct quoit *q = c->ep.ring;
+
+	h->publish_at = h->position + q->geo.capacity / 4;
+	if (c->published == h->position)
+		return;
+	c->published = h->position;
+	/* S3: everything before it has been read; pairs with reserve. */
+	atomic_store_explicit(&q->control->head, h->position, memory_order_release);
+	atomic_thread_fence(memory_order_seq_cst); /* E1; rare enough to pay for */
+	if (sync_announced(atomic_load_explicit(c->ep.wakes->word, memory_order_relaxed)))
+		quoit__wake(&c->ep, c->ep.wakes, QUOIT_ROLE_PRODUCER);
+}
+
+int quoit__spsc_look(struct quoit_consumer *c, struct quoit_msg *ret_msg)
+{
+	struct quoit__consumer_hot *h = &c->hot;
+	uint64_t capacity = h->mask + 1;
+
+	for (int paddings = 0; paddings < 2; paddings++) {
+		uint64_t offset = h->position & h->mask;
+		/* S1: pairs with commit. */
+		uint64_t w = atomic_load_explicit(word_at(c->ep.ring, h->position),
+						  memory_order_acquire);
+		uint64_t len = w >> 32 & QUOIT__LENGTH_MASK;
+		uint64_t size = quoit__footprint((uint32_t)len);
+
+		if (!is_there(w, h->position, h->shift))
+			return -EAGAIN;
+		if (offset + size > capacity)
+			break;
+		if ((w & QUOIT__PADDING) == 0) {
+			ret_msg->data = h->data + offset + 8;
+			ret_msg->len = (uint32_t)len;
+			ret_msg->type = (uint32_t)w;
+			ret_msg->cookie = h->position;
+			return 1;
+		}
+		if (offset + size != capacity || len % 8 != 0)
+			break;
+		h->position += size;
+		/* S2 */
+		__atomic_store_n(&h->line->position, h->position, __ATOMIC_RELEASE);
+		if ((int64_t)(h->position - h->publish_at) >= 0)
+			quoit__spsc_publish_head(c);
+	}
+	return quoit__consumer_fail(c, -EBADMSG);
+}
+
+int quoit__spsc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs, unsigned n)
+{
+	struct quoit__consumer_hot *h = &c->hot;
+	uint64_t position;
+	unsigned k = 1;
+	int r = quoit_peek(c, &ret_msgs[0]);
+
+	if (r != 1)
+		return r;
+	position = h->position + quoit__footprint(ret_msgs[0].len);
+	/* Up to the end of the lap; padding and damage are left for the next look. */
+	while (k < n && ((position ^ h->position) & ~h->mask) == 0) {
+		uint64_t offset = position & h->mask;
+		/* S1 */
+		uint64_t w =
+			atomic_load_explicit(word_at(c->ep.ring, position), memory_order_acquire);
+		uint32_t len = (uint32_t)(w >> 32 & QUOIT__LENGTH_MASK);
+
+		if (!is_there(w, position, h->shift) || (w & QUOIT__PADDING) != 0 ||
+		    offset + quoit__footprint(len) > h->mask + 1)
+			break;
+		ret_msgs[k++] = (struct quoit_msg){.data = h->data + offset + 8,
+						   .len = len,
+						   .type = (uint32_t)w,
+						   .cookie = position};
+		position += quoit__footprint(len);
+	}
+	return (int)k;
+}
+
+int quoit__spsc_advance_batch(struct quoit_consumer *c, const struct quoit_msg *msgs, unsigned n)
+{
+	struct quoit__consumer_hot *h = &c->hot;
+	uint64_t position = h->position, bytes = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (msgs[i].cookie != position ||
+		    msgs[i].data != h->data + (position & h->mask) + 8)
+			return -EINVAL;
+		position += quoit__footprint(msgs[i].len);
+		bytes += msgs[i].len;
+	}
+	h->position = position;
+	h->records += n;
+	h->bytes += bytes;
+	/* S2 */
+	__atomic_store_n(&h->line->position, position, __ATOMIC_RELEASE);
+	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
+	if ((int64_t)(position - h->publish_at) >= 0)
+		quoit__spsc_publish_head(c);
+	return 0;
+}

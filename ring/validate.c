@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * All distrust of a segment's header lives here: what passes may be relied on, for it is copied
+ * into private memory and the shared copy is never read again.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "ring/ring.h"
+
+static bool power_of_two(uint64_t x)
+{
+	return x != 0 && (x & (x - 1)) == 0;
+}
+
+/* FNV-1a, 64 bits (Fowler, Noll, Vo), over everything from `version` to `checksum`. */
+uint64_t quoit__checksum(const struct quoit__header *h)
+{
+	const unsigned char *bytes = (const unsigned char *)h;
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = offsetof(struct quoit__header, version);
+	     i < offsetof(struct quoit__header, checksum); i++)
+		hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+/* Does [offset, offset + size) lie in the segment? */
+static bool inside(const struct quoit__header *h, uint64_t offset, uint64_t size)
+{
+	return offset <= h->segment_size && size <= h->segment_size - offset;
+}
+
+static bool spsc_sane(const struct quoit__header *h)
+{
+	return h->incompat == QUOIT__INCOMPAT_SPSC && power_of_two(h->capacity) &&
+	       h->capacity >= 1024 && h->peers == 2 && h->start % 8 == 0 && h->slots == 0;
+}
+
+static bool mpmc_sane(const struct quoit__header *h)
+{
+	return h->incompat == QUOIT__INCOMPAT_MPMC && power_of_two(h->slots) && h->slots >= 2 &&
+	       h->slots <= UINT64_C(1) << 40 && h->slot_size >= 8 &&
+	       h->slot_size <= QUOIT_RECORD_MAX && h->slot_stride % 8 == 0 &&
+	       h->slot_stride >= sizeof(struct quoit__slot) + (uint64_t)h->slot_size &&
+	       h->capacity / h->slot_stride == h->slots && h->capacity % h->slot_stride == 0 &&
+	       h->peers >= 2 && h->peers <= QUOIT_PEERS_MAX;
+}
+
+static bool sections_sane(const struct quoit__header *h)
+{
+	return h->control_offset >= sizeof(*h) && h->control_offset % QUOIT__STRIDE == 0 &&
+	       inside(h, h->control_offset, sizeof(struct quoit__control)) &&
+	       h->peers_offset >= h->control_offset + sizeof(struct quoit__control) &&
+	       h->peers_offset % QUOIT__STRIDE == 0 &&
+	       inside(h, h->peers_offset, (uint64_t)h->peers * sizeof(struct quoit__row)) &&
+	       h->data_offset >= h->peers_offset + (uint64_t)h->peers * sizeof(struct quoit__row) &&
+	       h->data_offset % 4096 == 0 && inside(h, h->data_offset, h->capacity);
+}
+
+static uint32_t log2_of(uint64_t x)
+{
+	return 63 - (uint32_t)__builtin_clzll(x);
+}
+
+int quoit__validate_header(const struct quoit__header *h, uint64_t mapped,
+			   struct quoit__geometry *ret)
+{
+	struct quoit__geometry g = {0};
+
+	if (h->magic != QUOIT__MAGIC || h->version != QUOIT__LAYOUT_VERSION ||
+	    h->endian != QUOIT__ENDIAN || h->header_size != sizeof(*h) ||
+	    h->row_stride != sizeof(struct quoit__row) ||
+	    (h->incompat & ~QUOIT__INCOMPAT_KNOWN) != 0)
+		return -EPROTO;
+	if (h->checksum != quoit__checksum(h))
+		return -EBADMSG;
+	if (h->segment_size > mapped)
+		return -EPROTO;
+	if (!sections_sane(h) || h->wait < QUOIT_WAIT_SPIN || h->wait > QUOIT_WAIT_EVENTFD)
+		return -EBADMSG;
+	if (h->kind == QUOIT_SPSC ? !spsc_sane(h) : h->kind != QUOIT_MPMC || !mpmc_sane(h))
+		return -EBADMSG;
+
+	g.kind = (enum quoit_kind)h->kind;
+	g.wait = (enum quoit_wait)h->wait;
+	g.persistent = (h->compat & QUOIT__COMPAT_PERSISTENT) != 0;
+	g.peers = h->peers;
+	g.control_offset = h->control_offset;
+	g.peers_offset = h->peers_offset;
+	g.data_offset = h->data_offset;
+	g.capacity = h->capacity;
+	g.segment_size = h->segment_size;
+	g.sem_id = h->sem_id;
+	if (g.kind == QUOIT_SPSC) {
+		/* Half the ring: then it always fits into an empty one, padding and all. */
+		g.max_record = h->capacity / 2 - 16 < QUOIT_RECORD_MAX
+				       ? (uint32_t)(h->capacity / 2 - 16)
+				       : QUOIT_RECORD_MAX;
+	} else {
+		g.slots = h->slots;
+		g.slot_stride = h->slot_stride;
+		g.slot_size = h->slot_size;
+		g.max_record = h->slot_size;
+		g.slots_log2 = log2_of(h->slots);
+		g.turn_shift = g.slots_log2 > 16 ? g.slots_log2 : 16;
+	}
+	*ret = g;
+	return 0;
+}
+
+bool quoit__position_valid(const struct quoit__geometry *g, uint64_t position, uint64_t end)
+{
+	return position % 8 == 0 && end - position <= g->capacity;
+}

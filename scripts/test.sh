@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Build quoit and run its tests.
+#
+#   scripts/test.sh                  all tests, optimised build
+#   scripts/test.sh -L LABEL         one kind: unit stress crash fuzz model install program perf
+#   scripts/test.sh --preset PRESET  another build: release debug asan tsan
+#   scripts/test.sh --all            everything: both compilers, all sanitizers, all checks
+#
+# Installs what is missing first (scripts/setup.sh). Ends with a line "N passed, N failed". With CI
+# set in the environment, warnings are errors.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+passed=0
+failed=0
+jobs=$(nproc)
+werror=OFF
+[[ -z ${CI-} ]] || werror=ON
+
+usage() {
+	sed -n '4,12s/^# \{0,1\}//p' scripts/test.sh
+}
+
+# step NAME COMMAND...: one check; its output is shown only if it fails.
+step() {
+	local name=$1 start=$SECONDS log
+	shift
+	log=$(mktemp)
+	if "$@" >"$log" 2>&1; then
+		passed=$((passed + 1))
+		printf '%-52s ok    %4d s\n' "$name" $((SECONDS - start))
+		rm -f "$log"
+		return 0
+	fi
+	failed=$((failed + 1))
+	printf '%-52s FAILED %3d s\n' "$name" $((SECONDS - start))
+	cat "$log"
+	rm -f "$log"
+	return 1
+}
+
+configure_and_build() {
+	cmake --preset "$@" -DQUOIT_WERROR=$werror && cmake --build --preset "$1" -j "$jobs"
+}
+
+# run_ctest PRESET [CTEST OPTIONS]: adds ctest's count to ours.
+run_ctest() {
+	local preset=$1 log start=$SECONDS total bad
+	shift
+	log=$(mktemp)
+	ctest --preset "$preset" -j "$jobs" --no-tests=error "$@" 2>&1 | tee "$log" || true
+	total=$(sed -n 's/.* tests passed, [0-9]* tests failed out of \([0-9]*\)$/\1/p' "$log")
+	bad=$(sed -n 's/.* tests passed, \([0-9]*\) tests failed out of .*/\1/p' "$log")
+	rm -f "$log"
+	if [[ -z $total ]]; then
+		echo "ctest --preset $preset $* did not finish"
+		failed=$((failed + 1))
+		return
+	fi
+	passed=$((passed + total - bad))
+	failed=$((failed + bad))
+	echo "$preset: $((total - bad)) passed, $bad failed, $((SECONDS - start)) s"
+}
+
+# build_and_test PRESET [CTEST OPTIONS]
+build_and_test() {
+	local preset=$1
+	shift
+	if step "$preset: configure and build" configure_and_build "$preset"; then
+		run_ctest "$preset" "$@"
+	fi
+}
+
+# Half a minute of libFuzzer for each target, beginning from the seeds.
+fuzz_a_little() {
+	local target corpus status=0
+	configure_and_build fuzz || return 1
+	corpus=$(mktemp -d)
+	for target in build-fuzz/tests/bin/libfuzzer_*; do
+		"$target" -max_total_time=30 -timeout=10 -artifact_prefix="$corpus/" "$corpus" \
+			tests/fuzz/seeds || status=1
+	done
+	rm -rf "$corpus"
+	return $status
+}
+
+# Whatever fails, the rest is still looked at.
+everything() {
+	step "format: clang-format agrees" scripts/lint.sh format || true
+	step "man pages: mandoc agrees" scripts/lint.sh man || true
+	build_and_test release || true
+	step "release: the demo" scripts/demo.sh 200 || true
+	step "release: clang-tidy agrees" scripts/lint.sh tidy build || true
+	build_and_test clang -L '^(unit|stress|install)$' || true
+	build_and_test asan -L '^(unit|stress|fuzz)$' || true
+	build_and_test tsan -L '^stress$' || true
+	step "fuzz: libFuzzer, 30 s a target" fuzz_a_little || true
+}
+
+preset=release
+label=()
+all=no
+while (($# > 0)); do
+	case "$1" in
+	-L)
+		label=(-L "^${2:?-L needs a label}\$")
+		shift
+		;;
+	--preset)
+		preset=${2:?--preset needs a name}
+		shift
+		;;
+	--all) all=yes ;;
+	-h | --help)
+		usage
+		exit 0
+		;;
+	*)
+		echo "test.sh: unknown option $1 (see --help)" >&2
+		exit 2
+		;;
+	esac
+	shift
+done
+
+scripts/setup.sh --tests
+if [[ $all == yes ]]; then
+	everything
+else
+	build_and_test "$preset" "${label[@]}"
+fi
+echo "$passed passed, $failed failed"
+((failed == 0))

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* quoit check and quoit repair: as fsck, one that only looks and one that mends. */
+#include <getopt.h>
+#include <stdio.h>
+
+#include "tool.h"
+
+const struct option_row repair_options[] = {
+	{"dry-run", 'd', NULL, "only say what would be done"},
+	{NULL, 0, NULL, NULL},
+};
+
+static void print_verdict(const struct problems *p, const char *verdict)
+{
+	if (globals.json)
+		json_line("verdict", json_pack("{s:o, s:s, s:i, s:i}", "name", json_text(p->ring),
+					       "verdict", verdict, "repairable", (int)p->repairable,
+					       "corrupt", (int)p->corrupt));
+	else if (!globals.quiet)
+		printf("%s: %s\n", p->ring, verdict);
+}
+
+static void ignore(void *arg, int severity, uint64_t offset, const char *text)
+{
+	(void)arg, (void)severity, (void)offset, (void)text;
+}
+
+int run_check(int argc, char **argv)
+{
+	struct problems problems = {0};
+	struct quoit_inspect *v;
+	int r;
+
+	while (next_option(argc, argv) != -1)
+		;
+	problems.ring = ring_operand(argc, argv);
+	problems.notes = globals.verbose;
+	/* What opening finds, checking finds again, and more. */
+	r = quoit_inspect_open(problems.ring, ignore, NULL, &v);
+	if (r != 0)
+		return ring_error(problems.ring, "open", r);
+	r = quoit_inspect_check(v, print_problem, &problems);
+	quoit_inspect_close(v);
+	if (problems.corrupt != 0) {
+		print_verdict(&problems, "corrupt");
+		return STATUS_CORRUPT;
+	}
+	if (r > 0) {
+		print_verdict(&problems, "repairable, see quoit repair");
+		return STATUS_FAILURE;
+	}
+	print_verdict(&problems, "clean");
+	return STATUS_OK;
+}
+
+int run_repair(int argc, char **argv)
+{
+	struct problems problems = {0};
+	bool dry_run = false;
+	int r;
+
+	while (next_option(argc, argv) != -1)
+		dry_run = true;
+	if (optind == argc)
+		usage_error("the name of a ring is missing");
+	problems.ring = ring_operand(argc, argv);
+	r = quoit_repair(problems.ring, dry_run, print_problem, &problems);
+	if (r < 0)
+		return ring_error(problems.ring, "repair", r);
+	print_verdict(&problems, r == 0    ? "nothing to repair"
+				 : dry_run ? "can be repaired"
+					   : "repaired");
+	return STATUS_OK;
+}
