@@ -165,7 +165,8 @@ static void check_spsc(struct quoit_inspect *v, struct quoit__report *r)
 			       "consumer: position %" PRIu64 " is not a multiple of 8", consumer);
 	/* A producer that was killed after publishing leaves its position behind, by a batch at
 	 * most; so does one that is running, if only now. */
-	if (producer % 8 != 0 || ((int64_t)(producer - head) > 0 && producer - head > capacity) ||
+	if (producer % 8 != 0 ||
+	    ((int64_t)(producer - consumer) > 0 && producer - consumer > capacity) ||
 	    (int64_t)(consumer - producer) > (int64_t)capacity)
 		quoit__problem(r, QUOIT__CORRUPT, quoit__view_offset(v, &rows[0].position),
 			       "producer: position %" PRIu64

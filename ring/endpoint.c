@@ -15,7 +15,7 @@ void quoit__producer_poison(struct quoit_producer *p)
 {
 	/* No room, and no payload that commit would take for its own. */
 	p->hot.end = p->hot.position = 0;
-	p->hot.data = NULL;
+	p->hot.data = (unsigned char *)(uintptr_t)&nothing;
 	p->hot.mask = 0;
 }
 

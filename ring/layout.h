@@ -72,7 +72,7 @@ struct quoit__event {
 	alignas(QUOIT__STRIDE) _Atomic uint64_t word;
 	_Atomic uint32_t backends; /* bit per enum quoit_wait that sleepers have used; only set */
 	uint32_t sysv_sem;         /* index in the System V set */
-	_Atomic uint64_t sem[4];   /* sem_t, process-shared, 32 bytes on 64-bit glibc */
+	_Atomic uint64_t sem[8];   /* two sem_t, process-shared, 32 bytes each on 64-bit glibc */
 };
 
 /* FORMAT.md, "Control". */

@@ -189,29 +189,40 @@ static size_t shared_inodes(const char *pid, unsigned long *ret_inodes, size_t n
 	return found;
 }
 
-/* The name by which others can reach the file behind a descriptor of another process. */
-static int name_of(const char *pid, int folder, const char *fd, const struct stat *st, char *ret,
-		   size_t size)
+/* Does this path lead to the very file? */
+static bool leads_to(const char *path, const struct stat *st)
+{
+	struct stat named;
+
+	return path[0] == '/' && lstat(path, &named) == 0 && named.st_ino == st->st_ino &&
+	       named.st_dev == st->st_dev;
+}
+
+/* The name by which others can reach the file behind a descriptor of another process: its own, or
+ * what the kernel calls it, if that is still so (it does not know names that were given by
+ * linkat()); else through the descriptor. */
+static void name_of(const char *pid, int folder, const char *fd, const struct stat *st,
+		    const struct quoit__header *h, char *ret, size_t size)
 {
 	char link[QUOIT_NAME_MAX];
 	ssize_t n = readlinkat(folder, fd, link, sizeof(link) - 1);
-	struct stat named;
 
-	if (n > 0 && link[0] == '/') {
-		link[n] = 0;
-		if (lstat(link, &named) == 0 && named.st_ino == st->st_ino &&
-		    named.st_dev == st->st_dev)
-			return snprintf(ret, size, "file:%s", link);
-	}
-	return snprintf(ret, size, "/proc/%.10s/fd/%.10s", pid, fd);
+	link[n > 0 ? n : 0] = 0;
+	if (strncmp(h->name, "file:", 5) == 0 && memchr(h->name, 0, sizeof(h->name)) != NULL &&
+	    leads_to(h->name + 5, st))
+		snprintf(ret, size, "%s", h->name);
+	else if (leads_to(link, st))
+		snprintf(ret, size, "file:%s", link);
+	else
+		snprintf(ret, size, "/proc/%.10s/fd/%.10s", pid, fd);
 }
 
 static int list_descriptor(struct walk *w, const char *pid, int folder, const char *fd,
 			   const unsigned long *inodes, size_t n)
 {
 	char name[QUOIT_NAME_MAX + 8];
+	struct quoit__header h;
 	struct stat st;
-	uint64_t magic = 0;
 	size_t i = 0;
 	int file;
 
@@ -225,12 +236,12 @@ static int list_descriptor(struct walk *w, const char *pid, int folder, const ch
 	file = openat(folder, fd, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (file < 0)
 		return 0;
-	if (pread(file, &magic, sizeof(magic), 0) != (ssize_t)sizeof(magic))
-		magic = 0;
+	if (pread(file, &h, sizeof(h), 0) != (ssize_t)sizeof(h))
+		h.magic = 0;
 	close(file);
-	if (magic != QUOIT__MAGIC)
+	if (h.magic != QUOIT__MAGIC)
 		return 0;
-	name_of(pid, folder, fd, &st, name, sizeof(name));
+	name_of(pid, folder, fd, &st, &h, name, sizeof(name));
 	return report(w, name);
 }
 

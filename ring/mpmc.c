@@ -87,3 +87,15 @@ unsigned quoit__mpmc_give_back(struct quoit *q, uint32_t id)
 		atomic_fetch_add_explicit(&q->control->redeliveries, 1, memory_order_release);
 	return redelivered;
 }
+
+bool quoit__mpmc_nothing_left(const struct quoit *q)
+{
+	for (uint64_t i = 0; i < q->geo.slots; i++) {
+		enum quoit__phase phase = quoit__phase(
+			atomic_load_explicit(&quoit__slot_at(q, i)->word, memory_order_relaxed));
+
+		if (phase == QUOIT__COMMITTED || phase == QUOIT__READING || phase == QUOIT__VOIDR)
+			return false;
+	}
+	return true;
+}

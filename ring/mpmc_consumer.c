@@ -190,8 +190,9 @@ static int take_at(struct quoit_consumer *c, struct quoit__slot *slot, uint64_t 
 }
 
 /*
- * Records given back by the dead may lie behind our ticket. With t: take one; without: see whether there
- * is one. Remembers the counter only when a whole scan found nothing. 1, -EAGAIN, or an error of take_at().
+ * Records given back by the dead may lie behind our ticket. With t: take one; without: see whether
+ * there is one. Remembers the counter only when a whole scan found nothing. 1, -EAGAIN, or an error
+ * of take_at().
  */
 static int redelivered(struct quoit_consumer *c, struct taking *t)
 {
@@ -239,8 +240,10 @@ static int take(struct quoit_consumer *c, struct taking *t)
 		if (ahead == 0 && phase == QUOIT__COMMITTED) {
 			__builtin_prefetch(quoit__slot_at(q, h + PREFETCH), 1);
 			r = take_at(c, slot, w, h, t);
-			if (r == 0)
+			if (r == 0) { /* lost to another */
+				r = -EAGAIN;
 				continue;
+			}
 			h += r == 1;
 			break;
 		}
@@ -329,6 +332,16 @@ int quoit__mpmc_advance(struct quoit_consumer *c, const struct quoit_msg *msg)
 		return r;
 	}
 	return -EINVAL;
+}
+
+bool quoit__mpmc_glance(const struct quoit_consumer *c)
+{
+	const struct quoit *q = c->ep.ring;
+	uint64_t w =
+		atomic_load_explicit(&quoit__slot_at(q, c->ticket)->word, memory_order_relaxed);
+	int64_t ahead = quoit__laps_ahead(&q->geo, w, c->ticket);
+
+	return ahead > 0 || (ahead == 0 && quoit__phase(w) == QUOIT__COMMITTED);
 }
 
 bool quoit__mpmc_ready(struct quoit_consumer *c)

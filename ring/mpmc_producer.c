@@ -402,17 +402,3 @@ bool quoit__mpmc_much_room(struct quoit_producer *p)
 
 	return quoit__laps_ahead(&q->geo, w, t) >= 0;
 }
-
-bool quoit__mpmc_drained(struct quoit_producer *p)
-{
-	struct quoit *q = p->ep.ring;
-
-	for (uint64_t i = 0; i < q->geo.slots; i++) {
-		enum quoit__phase phase = quoit__phase(
-			atomic_load_explicit(&quoit__slot_at(q, i)->word, memory_order_relaxed));
-
-		if (phase == QUOIT__COMMITTED || phase == QUOIT__READING || phase == QUOIT__VOIDR)
-			return false;
-	}
-	return true;
-}

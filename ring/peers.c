@@ -111,9 +111,11 @@ void quoit__lock_close(struct sync_lock *l)
 
 /* ---- waking --------------------------------------------------------------------------------- */
 
-static void wake_pollables(struct quoit__endpoint *ep, enum quoit_role role)
+/* Returns how many it called the kernel for. */
+static uint32_t wake_pollables(struct quoit__endpoint *ep, enum quoit_role role)
 {
 	struct quoit *q = ep->ring;
+	uint32_t called = 0;
 
 	for (uint32_t i = 0; i < q->geo.peers; i++) {
 		struct quoit__row *row = &q->rows[i];
@@ -124,19 +126,34 @@ static void wake_pollables(struct quoit__endpoint *ep, enum quoit_role role)
 			continue;
 		if (ep->pollable == NULL &&
 		    sync_pollable_new_waker(q->uuid, ep->id, q->geo.peers, &ep->pollable) != 0)
-			return; /* out of descriptors: the sleeper's timer finds it */
+			return called; /* out of descriptors: the sleeper's timer finds it */
+		called++;
 		(void)sync_pollable_wake(ep->pollable, i,
 					 atomic_load_explicit(&row->epoch, memory_order_relaxed));
 	}
+	return called;
+}
+
+/* How many may sleep on a semaphore: rows of the role in use. Never too few: a row is in use before
+ * its holder can sleep. */
+static uint32_t sleepers_at_most(const struct quoit *q, enum quoit_role role)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < q->geo.peers; i++)
+		n += atomic_load_explicit(&q->rows[i].state, memory_order_relaxed) !=
+			     QUOIT__ROW_FREE &&
+		     atomic_load_explicit(&q->rows[i].role, memory_order_relaxed) == (uint32_t)role;
+	return n;
 }
 
 void quoit__wake(struct quoit__endpoint *ep, const struct sync_event *event,
 		 enum quoit_role sleepers)
 {
-	uint32_t most = ep->ring->geo.kind == QUOIT_SPSC ? 1 : ep->ring->geo.peers, called = 0;
+	uint32_t most = sleepers_at_most(ep->ring, sleepers), called = 0;
 
 	if (sync_wake(event, most, &called))
-		wake_pollables(ep, sleepers);
+		called += wake_pollables(ep, sleepers);
 	if (called != 0) {
 		ep->slow.wakes++;
 		quoit__count_store(ep);
@@ -263,33 +280,47 @@ static void row_range(const struct quoit *q, enum quoit_role role, uint32_t *fir
 	}
 }
 
-/* Take a row whose lock is free, and reap its former holder if that one died. */
+/* The row's lock is ours: reap its former holder if that one died. */
+static void take_over(struct quoit__endpoint *ep, uint32_t id)
+{
+	struct quoit__row *row = &ep->ring->rows[id];
+	unsigned redelivered;
+
+	ep->id = id;
+	ep->row = row;
+	if (atomic_load_explicit(&row->state, memory_order_acquire) == QUOIT__ROW_FREE)
+		return;
+	redelivered = reap_row(ep->ring, id);
+	count_load(ep);
+	ep->slow.deaths++;
+	ep->slow.redelivered += redelivered;
+	quoit__count_store(ep);
+}
+
+/* Take a row whose lock is free. Counters stay with rows, so rows that served the other side are
+ * taken only when there is no other: their totals would change sides. */
 static int claim_row(struct quoit__endpoint *ep)
 {
 	struct quoit *q = ep->ring;
 	uint32_t first, end;
-	int r = -EAGAIN;
 
 	row_range(q, ep->role, &first, &end);
-	for (uint32_t i = first; i < end; i++) {
-		struct quoit__row *row = &q->rows[i];
+	for (int pass = 0; pass < 2; pass++) {
+		for (uint32_t i = first; i < end; i++) {
+			uint32_t role =
+				atomic_load_explicit(&q->rows[i].role, memory_order_relaxed);
+			bool fits = role == QUOIT_ROLE_NONE || role == (uint32_t)ep->role;
+			int r;
 
-		r = sync_lock_take(&ep->lock, quoit__lock_index(i));
-		if (r == -EAGAIN)
-			continue;
-		if (r != 0)
+			if (fits != (pass == 0))
+				continue;
+			r = sync_lock_take(&ep->lock, quoit__lock_index(i));
+			if (r == -EAGAIN)
+				continue;
+			if (r == 0)
+				take_over(ep, i);
 			return r;
-		ep->id = i;
-		ep->row = row;
-		if (atomic_load_explicit(&row->state, memory_order_acquire) != QUOIT__ROW_FREE) {
-			unsigned redelivered = reap_row(q, i);
-
-			count_load(ep);
-			ep->slow.deaths++;
-			ep->slow.redelivered += redelivered;
-			quoit__count_store(ep);
 		}
-		return 0;
 	}
 	return q->geo.kind == QUOIT_SPSC ? -EBUSY : -ENOSPC;
 }
@@ -354,10 +385,13 @@ static bool others_present(const struct quoit__endpoint *ep)
 	return false;
 }
 
+/* Nothing left to read, nor lent, nor given back? */
 static bool drained(const struct quoit *q)
 {
 	struct quoit_stats s = {.size = sizeof(s)};
 
+	if (q->geo.kind == QUOIT_MPMC)
+		return quoit__mpmc_nothing_left(q);
 	return quoit_get_stats(q, &s) == 0 && s.used == 0;
 }
 
@@ -435,9 +469,10 @@ void quoit__endpoint_close(struct quoit__endpoint *ep)
 	quoit__wake(ep, ep->wakes, producer ? QUOIT_ROLE_CONSUMER : QUOIT_ROLE_PRODUCER);
 	if (!producer)
 		sync_announce(ep->sleeps_on, SYNC_SPIN); /* producers look at it on commit */
-	sync_lock_drop(&ep->lock, quoit__lock_index(ep->id));
-	quoit__lock_close(&ep->lock);
+	/* Before the lock: a successor in this row binds the same address. */
 	sync_pollable_free(ep->pollable);
 	ep->pollable = NULL;
+	sync_lock_drop(&ep->lock, quoit__lock_index(ep->id));
+	quoit__lock_close(&ep->lock);
 	quoit__unref(q);
 }

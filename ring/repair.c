@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ring/slot.h"
 #include "ring/view.h"
@@ -104,6 +105,7 @@ static unsigned find_orphans(const struct quoit_inspect *v, uint32_t *slots_of)
 	return found;
 }
 
+/* q is NULL in a dry run. */
 static void mend_orphans(const struct quoit_inspect *v, struct quoit *q,
 			 const struct sync_lock *lock, struct repair *p)
 {
@@ -114,7 +116,7 @@ static void mend_orphans(const struct quoit_inspect *v, struct quoit *q,
 	for (uint32_t i = 0; i < v->geo.peers; i++) {
 		if (slots_of[i] == 0)
 			continue;
-		if (!p->dry_run) {
+		if (q != NULL) {
 			if (sync_lock_take(lock, quoit__lock_index(i)) != 0)
 				continue; /* somebody has come */
 			if (atomic_load_explicit(&q->rows[i].state, memory_order_acquire) ==
@@ -139,7 +141,10 @@ static int mend(const char *name, const struct quoit_inspect *v, struct repair *
 
 	if (r != 0)
 		return r;
-	r = quoit__lock_open(q, &lock);
+	/* The name may lead to another ring by now. */
+	r = memcmp(q->uuid, v->header.uuid, sizeof(q->uuid)) == 0 ? 0 : -EAGAIN;
+	if (r == 0)
+		r = quoit__lock_open(q, &lock);
 	if (r == 0) {
 		(void)quoit__reap(q, &lock, UINT32_MAX, &counters);
 		mend_orphans(v, q, &lock, p);

@@ -93,7 +93,7 @@ struct quoit__claim {
 struct quoit_producer {
 	struct quoit__producer_hot hot; /* first: the inline path uses it */
 	struct quoit__endpoint ep;
-	uint64_t head;     /* SPSC: everything before is known to be free */
+	uint64_t head;   /* SPSC: everything before is known to be free */
 	bool lazy;       /* SPSC: waiting; do not touch the consumer's line to find a little room */
 	uint64_t ticket; /* MPMC: every ticket below has been passed */
 	uint64_t moved_to; /* MPMC: highest ticket that a voided record of ours moved to */
@@ -170,6 +170,8 @@ int quoit__spsc_look(struct quoit_consumer *c,
 int quoit__spsc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs, unsigned n);
 int quoit__spsc_advance_batch(struct quoit_consumer *c, const struct quoit_msg *msgs, unsigned n);
 bool quoit__spsc_drained(struct quoit_producer *p);
+/* Has the consumer handed back memory since we last looked? */
+bool quoit__spsc_head_moved(const struct quoit_producer *p);
 void quoit__spsc_publish_head(struct quoit_consumer *c);
 
 /* ring/mpmc.c, ring/mpmc_producer.c, ring/mpmc_consumer.c */
@@ -181,12 +183,15 @@ int quoit__mpmc_commit(struct quoit_producer *p, void *payload, uint32_t len, ui
 int quoit__mpmc_discard(struct quoit_producer *p, void *payload);
 int quoit__mpmc_send(struct quoit_producer *p, const void *buf, uint32_t len, uint32_t type);
 int quoit__mpmc_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, unsigned n);
-bool quoit__mpmc_drained(struct quoit_producer *p);
+/* No slot holds a record, lent ones included. Looks at all. */
+bool quoit__mpmc_nothing_left(const struct quoit *q);
 int quoit__mpmc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs, unsigned n);
 int quoit__mpmc_advance(struct quoit_consumer *c, const struct quoit_msg *msg);
 int quoit__mpmc_recv(struct quoit_consumer *c, void *buf, uint32_t cap, struct quoit_msg *ret_msg);
 /* Is there something for this consumer? Takes nothing. */
 bool quoit__mpmc_ready(struct quoit_consumer *c);
+/* The same, by one look at the next slot; may miss some. */
+bool quoit__mpmc_glance(const struct quoit_consumer *c);
 bool quoit__mpmc_room(struct quoit_producer *p);
 /* Is a quarter of the ring free? One look, away from where the readers are. */
 bool quoit__mpmc_much_room(struct quoit_producer *p);

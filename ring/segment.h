@@ -110,6 +110,8 @@ int quoit__segment_stat(const struct quoit__segment *seg, mode_t *ret_mode, uid_
 
 /* A set for events alone, beside a segment that is not System V: nsems semaphores and the mark. */
 int quoit__sem_set_new(uint32_t nsems, mode_t mode, int32_t *ret_id);
+/* Is this such a set? 0; -EIDRM gone, -EBADMSG another one: the header could name any. */
+int quoit__sem_set_check(int32_t id);
 /* Removes such a set; ids that are not one (the header could lie) are left alone. */
 void quoit__sem_set_remove(int32_t id);
 /* Its mode and owner follow those of the segment. mode_t, uid_t or gid_t -1 keeps one. */

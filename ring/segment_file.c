@@ -112,7 +112,7 @@ static void lock_file(int fd)
 		quoit__sleep_ms();
 }
 
-/* A rm must never take away what is no ring. */
+/* A rm must never take away what is no ring; but names with our own prefix in /dev/shm are ours. */
 static int check_ring(int fd, uint32_t *ret_state)
 {
 	struct quoit__header h;
@@ -141,7 +141,7 @@ static int unlink_locked(const struct place *at, int fd)
 	return unlinkat(at->dir, at->base, 0) == 0 ? 0 : -errno;
 }
 
-static int unlink_place(const struct place *at, const struct quoit__segment *only)
+static int unlink_place(const struct place *at, bool any, const struct quoit__segment *only)
 {
 	uint32_t state;
 	int fd, r;
@@ -153,7 +153,7 @@ static int unlink_place(const struct place *at, const struct quoit__segment *onl
 		if (only != NULL)
 			r = names_file(at->dir, at->base, only->fd) == 1 ? 0 : -ENOENT;
 		else
-			r = check_ring(fd, &state);
+			r = any ? 0 : check_ring(fd, &state);
 		if (r == 0)
 			r = unlink_locked(at, fd);
 		close(fd);
@@ -168,7 +168,7 @@ static int unlink_file(const struct quoit__name *name, const struct quoit__segme
 
 	if (r != 0)
 		return r;
-	r = unlink_place(&at, only);
+	r = unlink_place(&at, name->backend == QUOIT_SHM, only);
 	close(at.dir);
 	return r;
 }

@@ -87,9 +87,9 @@ static int write_zeros(int fd, uint64_t from, uint64_t to)
 }
 
 /*
- * In chunks, with signals blocked during each: tmpfs gives back a whole fallocate() that a signal
- * interrupts, so that under a storm of signals a large one would never end. Between chunks signals
- * come through.
+ * In chunks, with signals blocked during each: the tmpfs of many kernels gives back a whole
+ * fallocate() that a signal interrupts, so that under a storm of signals a large one would never
+ * end. Between chunks signals come through.
  */
 static int reserve(int fd, uint64_t size)
 {

@@ -189,12 +189,22 @@ int quoit__sem_set_new(uint32_t nsems, mode_t mode, int32_t *ret_id)
 	return 0;
 }
 
-void quoit__sem_set_remove(int32_t id)
+int quoit__sem_set_check(int32_t id)
 {
 	struct quoit__sem_set s;
+	int r = quoit__sem_set_look(id, &s);
 
-	if (quoit__sem_set_look(id, &s) == 0 && s.key == (uint32_t)IPC_PRIVATE &&
-	    s.mark == QUOIT__SEM_READY)
+	if (r != 0)
+		return r;
+	return s.key == (uint32_t)IPC_PRIVATE && s.mark == QUOIT__SEM_READY &&
+			       s.nsems > QUOIT__SEM_WRITABLE + 1
+		       ? 0
+		       : -EBADMSG;
+}
+
+void quoit__sem_set_remove(int32_t id)
+{
+	if (quoit__sem_set_check(id) == 0)
 		quoit__sem_set_destroy(id);
 }
 

@@ -59,6 +59,15 @@ int quoit__spsc_producer_open(struct quoit_producer *p)
 	uint64_t position = atomic_load_explicit(&p->ep.row->position, memory_order_relaxed);
 	uint32_t shift = lap_shift(q);
 
+	h->records = atomic_load_explicit(&p->ep.row->counters[0], memory_order_relaxed);
+	h->bytes = atomic_load_explicit(&p->ep.row->counters[1], memory_order_relaxed);
+	/* A predecessor may have died between publishing a record and moving its position; and the
+	 * consumer may have taken that record since. */
+	if ((int64_t)(head - position) > 0 && head - position <= q->geo.capacity) {
+		position = head;
+		h->records = atomic_load_explicit(&q->rows[1].counters[0], memory_order_relaxed);
+		h->bytes = atomic_load_explicit(&q->rows[1].counters[1], memory_order_relaxed);
+	}
 	if (!quoit__position_valid(&q->geo, head, position))
 		return -EBADMSG;
 	h->data = q->data;
@@ -66,8 +75,6 @@ int quoit__spsc_producer_open(struct quoit_producer *p)
 	h->shift = shift;
 	h->event = (uint64_t *)(void *)&q->control->readable.word;
 	h->line = (struct quoit__line *)(void *)&p->ep.row->position;
-	h->records = atomic_load_explicit(&p->ep.row->counters[0], memory_order_relaxed);
-	h->bytes = atomic_load_explicit(&p->ep.row->counters[1], memory_order_relaxed);
 	h->fence = quoit__fence_needed();
 	/* A predecessor may have died between publishing a record and moving its position: walk on
 	 * over what is there. S1: acquire pairs with its commit. */
@@ -119,8 +126,8 @@ static int no_room(struct quoit_producer *p)
 	return quoit__producer_idle(p);
 }
 
-/* Learn from `word` up to where the producer may write. S3, S2: what lies before has been read; pairs
- * with the consumer's publish_head and advance. False: nonsense in shared memory. */
+/* Learn from `word` up to where the producer may write. S3, S2: what lies before has been read;
+ * pairs with the consumer's publish_head and advance. False: nonsense in shared memory. */
 static bool free_until(struct quoit_producer *p, const _Atomic uint64_t *word, uint64_t *ret_limit)
 {
 	uint64_t head = atomic_load_explicit(word, memory_order_acquire);
@@ -129,11 +136,13 @@ static bool free_until(struct quoit_producer *p, const _Atomic uint64_t *word, u
 	if ((int64_t)(head - p->head) < 0)
 		head = p->head;
 	p->head = head;
-	*ret_limit = head + p->ep.ring->geo.capacity - 8; /* the next header word must be free too */
+	*ret_limit =
+		head + p->ep.ring->geo.capacity - 8; /* the next header word must be free too */
 	return quoit__position_valid(&p->ep.ring->geo, head, p->hot.position);
 }
 
-int quoit__spsc_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload)
+/* 0, -EAGAIN, -EMSGSIZE, -EBADMSG. */
+static int find_room(struct quoit_producer *p, uint32_t len, void **ret_payload)
 {
 	struct quoit__producer_hot *h = &p->hot;
 	struct quoit *q = p->ep.ring;
@@ -157,8 +166,9 @@ int quoit__spsc_reserve(struct quoit_producer *p, uint32_t len, void **ret_paylo
 		lap_end += q->geo.capacity;
 	}
 	if ((int64_t)(limit - end) < 0)
-		return no_room(p);
-	longest = h->position + (UINT64_C(1) << 30) + 8; /* keeps .reserved and length in range */
+		return -EAGAIN;
+	longest =
+		h->position + quoit__footprint(q->geo.max_record); /* nothing longer goes inline */
 	h->end = (int64_t)(limit - lap_end) < 0 ? limit : lap_end;
 	h->end = (int64_t)(longest - h->end) < 0 ? longest : h->end;
 	h->reserved = (uint32_t)size;
@@ -166,20 +176,22 @@ int quoit__spsc_reserve(struct quoit_producer *p, uint32_t len, void **ret_paylo
 	return 0;
 }
 
-/* Copies in as many as there is room for; the first header is stored last, so that readers meet the
- * whole batch, and one line transfer brings many. */
-int quoit__spsc_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, unsigned n)
+int quoit__spsc_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload)
+{
+	int r = find_room(p, len, ret_payload);
+
+	return r == -EAGAIN ? no_room(p) : r;
+}
+
+/* Copies in as many as there is room for without a wrap, at least one; the first header is stored
+ * last, so that readers meet the whole batch, and one line transfer brings many. */
+static unsigned send_run(struct quoit_producer *p, const struct quoit_msg *msgs, unsigned n)
 {
 	struct quoit__producer_hot *h = &p->hot;
 	struct quoit *q = p->ep.ring;
 	uint64_t first, position, bytes = 0, event;
 	unsigned done = 0;
-	void *payload;
-	int r = quoit_reserve(p, msgs[0].len, &payload);
 
-	if (r != 0)
-		return r;
-	h->reserved = 0;
 	first = position = h->position;
 	while (done < n && h->end - position >= quoit__footprint(msgs[done].len)) {
 		const struct quoit_msg *m = &msgs[done++];
@@ -212,7 +224,28 @@ int quoit__spsc_send_batch(struct quoit_producer *p, const struct quoit_msg *msg
 	event = __atomic_load_n(h->event, __ATOMIC_RELAXED);
 	if (sync_announced(event))
 		quoit__wake_consumers(p);
+	return done;
+}
+
+int quoit__spsc_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, unsigned n)
+{
+	unsigned done = 0;
+	void *payload;
+	int r = quoit_reserve(p, msgs[0].len, &payload);
+
+	if (r != 0)
+		return r;
+	do { /* once more where the lap ends */
+		p->hot.reserved = 0;
+		done += send_run(p, msgs + done, n - done);
+	} while (done < n && find_room(p, msgs[done].len, &payload) == 0);
 	return (int)done;
+}
+
+bool quoit__spsc_head_moved(const struct quoit_producer *p)
+{
+	/* Relaxed: reserve looks again. */
+	return atomic_load_explicit(&p->ep.ring->control->head, memory_order_relaxed) != p->head;
 }
 
 bool quoit__spsc_drained(struct quoit_producer *p)

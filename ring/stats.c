@@ -65,6 +65,8 @@ int quoit_get_stats(const struct quoit *q, struct quoit_stats *ret_stats)
 	if (q->geo.kind == QUOIT_SPSC) {
 		s.head = atomic_load_explicit(&q->rows[1].position, memory_order_relaxed);
 		s.tail = atomic_load_explicit(&q->rows[0].position, memory_order_relaxed);
+		/* A producer killed in commit may have left its position behind. */
+		s.tail = (int64_t)(s.head - s.tail) > 0 ? s.head : s.tail;
 		s.capacity = q->geo.capacity;
 	} else {
 		s.head = frontier(q, atomic_load_explicit(&c->head, memory_order_relaxed), true);

@@ -173,9 +173,11 @@ static void examine_spsc(struct quoit_inspect *v, struct quoit__report *r)
 		quoit__problem(r, QUOIT__CORRUPT, AT(start),
 			       "header: first position %" PRIu64 " is not a multiple of 8",
 			       h->start);
+	/* As quoit__validate_header() has it. */
 	if (g->capacity != 0)
-		g->max_record = g->capacity - 16 < QUOIT_RECORD_MAX ? (uint32_t)(g->capacity - 16)
-								    : QUOIT_RECORD_MAX;
+		g->max_record = g->capacity / 2 - 16 < QUOIT_RECORD_MAX
+					? (uint32_t)(g->capacity / 2 - 16)
+					: QUOIT_RECORD_MAX;
 }
 
 /* Of slots, stride, size and capacity each follows from the others. */
@@ -285,6 +287,8 @@ static void find_sections(struct quoit_inspect *v, struct quoit__report *r)
 int quoit__view_header(struct quoit_inspect *v, struct quoit__report *r)
 {
 	struct quoit__header *h = &v->header;
+	unsigned before = r->problems;
+	struct quoit__geometry g;
 
 	if (v->size < sizeof(*h))
 		return -EPROTO;
@@ -301,5 +305,10 @@ int quoit__view_header(struct quoit_inspect *v, struct quoit__report *r)
 	examine_tables(v, r);
 	examine_data(v, r);
 	find_sections(v, r);
+	/* What attaching would make of it has the last word. */
+	if (quoit__validate_header(h, v->size, &g) == 0)
+		v->geo = g;
+	else if (r->problems == before)
+		quoit__problem(r, QUOIT__CORRUPT, 0, "header: its figures contradict each other");
 	return 0;
 }

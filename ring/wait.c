@@ -16,7 +16,8 @@
 #define BACKLOG     4   /* records that made it worth while */
 #define PROBE_FIRST 16  /* waits between two trials of patience, doubled after each that failed */
 #define PROBE_LAST  1024
-#define EAGER_EVERY 4        /* bursts of 16 looks: room for one record will do */
+#define GLANCES     16
+#define EAGER_EVERY 4        /* bursts of glances, before room for one record will do */
 #define CHECK_NS    25000000 /* between two looks at the peers' locks */
 
 const struct timespec quoit_nowait = {0, 0};
@@ -152,8 +153,11 @@ int quoit__producer_idle(struct quoit_producer *p)
 		return -EAGAIN;
 	if (consumed == QUOIT__CLOSED)
 		return -EPIPE;
-	return hear_death(ep, &ctl->consumer_deaths, &ctl->consumer_deaths_told) ? -EOWNERDEAD
-										 : -EAGAIN;
+	if (!hear_death(ep, &ctl->consumer_deaths, &ctl->consumer_deaths_told))
+		return -EAGAIN;
+	/* Those who died while others lived are no news any more. */
+	ep->deaths_seen = atomic_load_explicit(&ctl->consumer_deaths, memory_order_relaxed);
+	return -EOWNERDEAD;
 }
 
 /* ---- the wait loop -------------------------------------------------------------------------- */
@@ -247,18 +251,31 @@ static void let_backlog_form(struct quoit__endpoint *ep, const void *endpoint)
 	} while (quoit__now_ns() < until);
 }
 
+/* The cheapest look: one load of the word that will change. It may miss some news; look_at() does
+ * not. */
+static bool glance(const struct quoit__endpoint *ep, void *endpoint)
+{
+	struct quoit_msg msg;
+
+	if (ep->role == QUOIT_ROLE_PRODUCER)
+		return ep->ring->geo.kind == QUOIT_SPSC ? quoit__spsc_head_moved(endpoint)
+							: quoit__mpmc_much_room(endpoint);
+	return ep->ring->geo.kind == QUOIT_SPSC ? quoit__look(endpoint, &msg) != 0
+						: quoit__mpmc_glance(endpoint);
+}
+
 /* Spin for as long as spinning has paid off lately. */
 static int spin(struct quoit__endpoint *ep, look_fn *look_at, void *endpoint, uint32_t len,
 		int64_t until)
 {
 	for (unsigned looks = 1;; looks++) {
-		for (int i = 0; i < 16; i++) {
-			int r = look_at(endpoint, len, i == 15 && looks % EAGER_EVERY == 0);
+		int r;
 
-			if (r != -EAGAIN)
-				return r;
+		for (int i = 0; i < GLANCES && !glance(ep, endpoint); i++)
 			cpu_pause();
-		}
+		r = look_at(endpoint, len, looks % EAGER_EVERY == 0);
+		if (r != -EAGAIN)
+			return r;
 		if (ep->wait == QUOIT_WAIT_YIELD)
 			sched_yield();
 		if (quoit__now_ns() >= until)
@@ -283,7 +300,7 @@ static int sleep_once(struct quoit__endpoint *ep, look_fn *look_at, void *endpoi
 		      int64_t until)
 {
 	enum sync_backend backend = (enum sync_backend)ep->wait;
-	int64_t now, nap = quoit__fence_needed() ? SYNC_BLIND_NAP_NS : SYNC_NAP_NS;
+	int64_t now, nap = SYNC_NAP_NS;
 	uint32_t seq;
 	int r;
 
@@ -363,7 +380,13 @@ static int wait_loop(struct quoit__endpoint *ep, look_fn *look_at, void *endpoin
 
 int quoit_consumer_wait(struct quoit_consumer *c, const struct timespec *deadline)
 {
-	return c->ep.error ? c->ep.error : wait_loop(&c->ep, look_readable, c, 0, deadline);
+	int r = c->ep.error ? c->ep.error : wait_loop(&c->ep, look_readable, c, 0, deadline);
+
+	if (r == -EOWNERDEAD) { /* for peek to tell */
+		c->ep.deaths_seen--;
+		r = 0;
+	}
+	return r;
 }
 
 int quoit_producer_wait(struct quoit_producer *p, uint32_t len, const struct timespec *deadline)
@@ -373,7 +396,8 @@ int quoit_producer_wait(struct quoit_producer *p, uint32_t len, const struct tim
 
 static bool drained(struct quoit_producer *p)
 {
-	return p->ep.ring->geo.kind == QUOIT_SPSC ? quoit__spsc_drained(p) : quoit__mpmc_drained(p);
+	return p->ep.ring->geo.kind == QUOIT_SPSC ? quoit__spsc_drained(p)
+						  : quoit__mpmc_nothing_left(p->ep.ring);
 }
 
 static int look_drained(void *endpoint, uint32_t len, bool eager)
@@ -456,8 +480,7 @@ static int arm(struct quoit__endpoint *ep, look_fn *look_at, void *endpoint, uin
 		ep->deaths_seen--; /* the next call tells it again */
 	if (r != -EAGAIN)
 		return 1; /* a record, room, the end, or an error: the next call tells */
-	r = sync_pollable_arm(ep->pollable,
-			      quoit__fence_needed() ? SYNC_BLIND_NAP_NS : SYNC_NAP_NS);
+	r = sync_pollable_arm(ep->pollable, SYNC_NAP_NS);
 	if (r != 0)
 		return r;
 	ep->slow.sleeps++;

@@ -15,9 +15,9 @@ struct sync_ops {
 	 * other error means that this backend cannot sleep here. */
 	int (*sleep)(const struct sync_event *e, uint32_t seq, int64_t nap_ns,
 		     struct sync_pollable *p);
-	/* Wake everyone who sleeps on an older sequence. Returns how many calls to the kernel that
-	 * took. */
-	uint32_t (*wake)(const struct sync_event *e, uint32_t sleepers_max);
+	/* Wake everyone who sleeps on seq, which has just been left. Returns how many calls to the
+	 * kernel that took. */
+	uint32_t (*wake)(const struct sync_event *e, uint32_t seq, uint32_t sleepers_max);
 };
 
 extern const struct sync_ops sync_ops_futex;

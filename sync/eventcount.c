@@ -148,7 +148,7 @@ bool sync_wake(const struct sync_event *e, uint32_t sleepers_max, uint32_t *ret_
 	for (unsigned b = 0; b < BACKENDS; b++)
 		if ((mask & UINT32_C(1) << b) != 0 && backends[b] != NULL &&
 		    backends[b]->wake != NULL)
-			called += backends[b]->wake(e, sleepers_max);
+			called += backends[b]->wake(e, seq, sleepers_max);
 	*ret_called = called;
 	return (mask & UINT32_C(1) << SYNC_EVENTFD) != 0;
 }

@@ -35,7 +35,7 @@ struct sync_pollable; /* eventfd, its socket and its timer; see sync/pollable.h 
 struct sync_event {
 	_Atomic uint64_t *word;
 	_Atomic uint32_t *backends; /* bit 1 << backend */
-	void *sem;                  /* sem_t, process-shared */
+	void *sem;                  /* sem_t [2], process-shared */
 	int sysv_id;                /* System V semaphore set, or -1 */
 	uint32_t sysv_index;        /* semaphore of this event in it */
 };

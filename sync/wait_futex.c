@@ -29,8 +29,9 @@ static int futex_sleep(const struct sync_event *e, uint32_t seq, int64_t nap_ns,
 	return errno == EAGAIN ? 0 : -errno; /* EAGAIN: the sequence has moved */
 }
 
-static uint32_t futex_wake(const struct sync_event *e, uint32_t sleepers_max)
+static uint32_t futex_wake(const struct sync_event *e, uint32_t seq, uint32_t sleepers_max)
 {
+	(void)seq;
 	(void)sleepers_max;
 	syscall(SYS_futex, (void *)e->word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 	return 1;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sleeping on a process-shared POSIX semaphore in the segment. Nobody knows how many sleep, so a
+ * Sleeping on process-shared POSIX semaphores in the segment. Nobody knows how many sleep, so a
  * waker fills the semaphore up to the most that can; what is too much are stale tokens. A sleeper
  * tells those by the sequence, which has not moved, and drops them where it stands, so they never
  * keep anyone awake, and the value never grows beyond what a few wakers at the same time add.
  *
- * A dropped token may have been meant for one who still sleeps on an older sequence. Whoever
- * dropped it announced and looked after that older wake, and found nothing; so there was nothing
- * left for the other either, unless the two wait for different things. In that case the other's nap
- * ends it.
+ * There are two, used in turn by even and odd sequences: a token dropped as stale may have been
+ * meant for somebody who was woken and has not run yet, and who must not find it gone. With two,
+ * whoever drops it sleeps at least two sequences later; and the wake that ends that sleep fills it
+ * up again.
  */
 #include <assert.h>
 #include <errno.h>
@@ -22,9 +22,14 @@ static_assert(sizeof(sem_t) <= 32, "FORMAT.md Eventcount");
 /* Most tokens dropped in one sleep, so that a hostile value cannot hold us here. */
 #define STALE_MAX 4096
 
+static sem_t *sem_of(const struct sync_event *e, uint32_t seq)
+{
+	return (sem_t *)e->sem + (seq & 1);
+}
+
 static int sem_init_event(const struct sync_event *e)
 {
-	return sem_init(e->sem, 1, 0) == 0 ? 0 : -errno;
+	return sem_init(sem_of(e, 0), 1, 0) == 0 && sem_init(sem_of(e, 1), 1, 0) == 0 ? 0 : -errno;
 }
 
 static int sem_sleep(const struct sync_event *e, uint32_t seq, int64_t nap_ns,
@@ -39,20 +44,20 @@ static int sem_sleep(const struct sync_event *e, uint32_t seq, int64_t nap_ns,
 	for (int i = 0; i < STALE_MAX; i++) {
 		if (sync_sequence(e) != seq)
 			return 0;
-		if (sem_clockwait(e->sem, CLOCK_MONOTONIC, &end) != 0)
+		if (sem_clockwait(sem_of(e, seq), CLOCK_MONOTONIC, &end) != 0)
 			return -errno;
 	}
 	return 0;
 }
 
-static uint32_t sem_wake(const struct sync_event *e, uint32_t sleepers_max)
+static uint32_t sem_wake(const struct sync_event *e, uint32_t seq, uint32_t sleepers_max)
 {
 	uint32_t called = 0;
 	int value = 0;
 
-	sem_getvalue(e->sem, &value);
+	sem_getvalue(sem_of(e, seq), &value);
 	/* A value that has been tampered with ends the loop at once, or fails with EOVERFLOW. */
-	for (int64_t v = value; v < (int64_t)sleepers_max && sem_post(e->sem) == 0; v++)
+	for (int64_t v = value; v < (int64_t)sleepers_max && sem_post(sem_of(e, seq)) == 0; v++)
 		called++; /* at most: posts without a waiter stay in user space */
 	return called;
 }

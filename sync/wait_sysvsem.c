@@ -81,11 +81,12 @@ static int sysv_sleep(const struct sync_event *e, uint32_t seq, int64_t nap_ns,
 	return sync_sequence(e) != seq ? 0 : -ETIMEDOUT;
 }
 
-static uint32_t sysv_wake(const struct sync_event *e, uint32_t sleepers_max)
+static uint32_t sysv_wake(const struct sync_event *e, uint32_t seq, uint32_t sleepers_max)
 {
 	struct sembuf up = op(e, 1, IPC_NOWAIT);
 	struct sembuf wrap[2] = {op(e, -WRAP, IPC_NOWAIT), op(e, 1, IPC_NOWAIT)};
 
+	(void)seq;
 	(void)sleepers_max;
 	if (e->sysv_id < 0)
 		return 0;
