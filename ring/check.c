@@ -53,7 +53,7 @@ static void check_side(const struct quoit_inspect *v, const char *which,
 {
 	uint64_t heard = load(told), died = load(deaths); /* told of only after they were counted */
 
-	if (load32(stream) > QUOIT__DIED)
+	if (quoit__fate(load32(stream)) > QUOIT__DIED)
 		quoit__problem(r, QUOIT__CORRUPT, quoit__view_offset(v, stream),
 			       "control: %s: state %" PRIu32 " is none", which, load32(stream));
 	if ((int64_t)(died - heard) < 0)

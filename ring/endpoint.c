@@ -155,6 +155,13 @@ uint32_t quoit_consumer_id(const struct quoit_consumer *c)
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
+/* Relaxed: a late look is made up for by the next. */
+static enum quoit__stream consumers_fate(const struct quoit_producer *p)
+{
+	return quoit__fate(
+		atomic_load_explicit(&p->ep.ring->control->consumed, memory_order_relaxed));
+}
+
 /* The ring was full: count it once for each position. */
 static void count_full(struct quoit_producer *p)
 {
@@ -175,8 +182,7 @@ static int reserve_kind(struct quoit_producer *p, uint32_t len, void **ret_paylo
 		return p->ep.error;
 	/* A consumer left, or the ring was removed. Relaxed: a late look is made up for by the
 	 * next. */
-	if (p->ep.poked || atomic_load_explicit(&p->ep.ring->control->consumed,
-						memory_order_relaxed) == QUOIT__CLOSED) {
+	if (p->ep.poked || consumers_fate(p) == QUOIT__CLOSED) {
 		r = quoit__producer_idle(p);
 		if (r != -EAGAIN)
 			return r;
@@ -219,8 +225,7 @@ void quoit__wake_consumers(struct quoit_producer *p)
 {
 	quoit__wake(&p->ep, p->ep.wakes, QUOIT_ROLE_CONSUMER);
 	/* Whoever left announced as well: look at the peers before the next reservation. */
-	if (atomic_load_explicit(&p->ep.ring->control->consumed, memory_order_relaxed) !=
-		    QUOIT__OPENED ||
+	if (consumers_fate(p) != QUOIT__OPENED ||
 	    atomic_load_explicit(&p->ep.ring->header->state, memory_order_relaxed) !=
 		    QUOIT__READY) {
 		p->ep.poked = true;
@@ -234,8 +239,7 @@ static int send_once(struct quoit_producer *p, const void *buf, uint32_t len, ui
 	int r;
 
 	if (p->ep.error == 0 && !p->ep.poked && p->ep.ring->geo.kind == QUOIT_MPMC &&
-	    atomic_load_explicit(&p->ep.ring->control->consumed, memory_order_relaxed) !=
-		    QUOIT__CLOSED) {
+	    consumers_fate(p) != QUOIT__CLOSED) {
 		r = quoit__mpmc_send(p, buf, len, type);
 		if (r == -EAGAIN)
 			count_full(p);

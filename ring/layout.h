@@ -93,7 +93,9 @@ struct quoit__control {
 	_Atomic uint64_t redeliveries; /* bumped when READY slots may lie behind head (MPMC) */
 };
 
-/* The fate of one side: what its last event was. */
+/* The fate of one side: what its last event was, in the low 8 bits of a word whose other bits count
+ * openings, so that who looks twice knows that nobody came and went in between. */
+#define QUOIT__STREAM_MASK 0xffu
 enum quoit__stream {
 	QUOIT__NEVER = 0,  /* nobody has come */
 	QUOIT__OPENED = 1, /* somebody came */

@@ -201,15 +201,23 @@ static bool commit_in_place(struct quoit_producer *p, const struct quoit__claim 
 						       memory_order_release, memory_order_relaxed);
 }
 
-/* An upper bound of the ticket at which our record in `slot` was published: the slot's word may
- * have moved on since. */
+/* An upper bound of the ticket at which our record in `slot` was published: the slot's word w may
+ * have moved on since; to be where it is now, it must have been a lap earlier at most. */
 static uint64_t published_at(const struct quoit_producer *p, const struct quoit__claim *claim,
 			     uint64_t w)
 {
 	const struct quoit__geometry *g = &p->ep.ring->geo;
+	int64_t laps = quoit__laps_ahead(g, w, claim->ticket) >> g->turn_shift;
 
-	return claim->ticket + ((uint64_t)(quoit__laps_ahead(g, w, claim->ticket) >> g->turn_shift)
-				<< g->slots_log2);
+	switch (quoit__phase(w)) {
+	case QUOIT__COMMITTED:
+	case QUOIT__READING:
+	case QUOIT__VOIDR:
+		break;
+	default: /* used again, or free for it */
+		laps--;
+	}
+	return claim->ticket + ((uint64_t)laps << g->slots_log2);
 }
 
 /*

@@ -208,6 +208,17 @@ bool quoit__role_present(const struct quoit *q, enum quoit_role role)
 	return false;
 }
 
+/* Note how somebody left. P3 */
+static void leave(_Atomic uint32_t *word, enum quoit__stream how)
+{
+	uint32_t fate = atomic_load_explicit(word, memory_order_relaxed);
+
+	while (!atomic_compare_exchange_weak_explicit(word, &fate,
+						      (fate & ~QUOIT__STREAM_MASK) | (uint32_t)how,
+						      memory_order_release, memory_order_relaxed))
+		;
+}
+
 /* The caller holds the row's lock and the row is in use: its holder is dead. Idempotent: the row is
  * freed last. Returns how many records went back to be delivered again. */
 static unsigned reap_row(struct quoit *q, uint32_t id)
@@ -226,15 +237,13 @@ static unsigned reap_row(struct quoit *q, uint32_t id)
 		/* Relaxed: published by P1 below and P2 after it. A reaper that dies between these
 		 * and FREE makes its successor count the death twice: told twice is better than
 		 * never. */
-		atomic_store_explicit(producer ? &c->produced : &c->consumed, QUOIT__DIED,
-				      memory_order_relaxed);
+		leave(producer ? &c->produced : &c->consumed, QUOIT__DIED);
 		/* P2: the death; pairs with the idle checks. */
 		atomic_fetch_add_explicit(producer ? &c->producer_deaths : &c->consumer_deaths, 1,
 					  memory_order_release);
 	} else if (state == QUOIT__ROW_CLOSING) {
 		/* It had closed but for giving the row back. */
-		atomic_store_explicit(producer ? &c->produced : &c->consumed, QUOIT__CLOSED,
-				      memory_order_relaxed);
+		leave(producer ? &c->produced : &c->consumed, QUOIT__CLOSED);
 	}
 	/* P1 */
 	atomic_store_explicit(&row->state, QUOIT__ROW_FREE, memory_order_release);
@@ -401,17 +410,22 @@ static bool drained(const struct quoit *q)
 static void begin_stream(struct quoit__endpoint *ep)
 {
 	struct quoit__control *c = ep->ring->control;
-	uint32_t closed = QUOIT__CLOSED;
+	/* Before looking whether anybody is there: if somebody comes and goes meanwhile, this
+	 * changes. */
+	uint32_t produced = atomic_load_explicit(&c->produced, memory_order_acquire);
+	uint32_t consumed = atomic_load_explicit(&c->consumed, memory_order_acquire);
 
-	if (others_present(ep))
+	if (quoit__fate(consumed) != QUOIT__CLOSED || others_present(ep))
 		return;
+	/* Relaxed: P3 of our own opening follows. */
 	if (ep->role == QUOIT_ROLE_PRODUCER)
-		atomic_compare_exchange_strong_explicit(&c->consumed, &closed, QUOIT__NEVER,
-							memory_order_relaxed, memory_order_relaxed);
-	else if (atomic_load_explicit(&c->consumed, memory_order_relaxed) == QUOIT__CLOSED &&
-		 drained(ep->ring))
-		atomic_compare_exchange_strong_explicit(&c->produced, &closed, QUOIT__NEVER,
-							memory_order_relaxed, memory_order_relaxed);
+		atomic_compare_exchange_strong_explicit(
+			&c->consumed, &consumed, (consumed & ~QUOIT__STREAM_MASK) | QUOIT__NEVER,
+			memory_order_relaxed, memory_order_relaxed);
+	else if (quoit__fate(produced) == QUOIT__CLOSED && drained(ep->ring))
+		atomic_compare_exchange_strong_explicit(
+			&c->produced, &produced, (produced & ~QUOIT__STREAM_MASK) | QUOIT__NEVER,
+			memory_order_relaxed, memory_order_relaxed);
 }
 
 /* The endpoint is complete: from here on its death is a death. */
@@ -419,6 +433,8 @@ void quoit__endpoint_opened(struct quoit__endpoint *ep)
 {
 	struct quoit__control *c = ep->ring->control;
 	bool producer = ep->role == QUOIT_ROLE_PRODUCER;
+	_Atomic uint32_t *word;
+	uint32_t fate;
 
 	/* Relaxed: what was told before us is not ours to hear. */
 	ep->deaths_seen =
@@ -428,8 +444,13 @@ void quoit__endpoint_opened(struct quoit__endpoint *ep)
 	/* P1 */
 	atomic_store_explicit(&ep->row->state, QUOIT__ROW_OPEN, memory_order_release);
 	/* P3: after OPEN, so that a death in between is told as one. */
-	atomic_store_explicit(producer ? &c->produced : &c->consumed, QUOIT__OPENED,
-			      memory_order_release);
+	word = producer ? &c->produced : &c->consumed;
+	fate = atomic_load_explicit(word, memory_order_relaxed);
+	while (!atomic_compare_exchange_weak_explicit(
+		word, &fate,
+		((fate & ~QUOIT__STREAM_MASK) + QUOIT__STREAM_MASK + 1) | QUOIT__OPENED,
+		memory_order_release, memory_order_relaxed))
+		;
 	list_add(ep);
 }
 
@@ -459,8 +480,7 @@ void quoit__endpoint_close(struct quoit__endpoint *ep)
 	if (q->geo.kind == QUOIT_MPMC)
 		(void)quoit__mpmc_give_back(q, ep->id);
 	atomic_store_explicit(&ep->row->sleeping, 0, memory_order_relaxed);
-	atomic_store_explicit(producer ? &c->produced : &c->consumed, QUOIT__CLOSED,
-			      memory_order_relaxed);
+	leave(producer ? &c->produced : &c->consumed, QUOIT__CLOSED);
 	/* P1 */
 	atomic_store_explicit(&ep->row->state, QUOIT__ROW_FREE, memory_order_release);
 	/* Announce in the others' name: those who run look up at their next commit, and with the

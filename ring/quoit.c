@@ -387,6 +387,9 @@ int quoit_remove(const char *name)
 	if (r != 0)
 		return r;
 	r = attach_parsed(&parsed, &o, &q);
+	/* Its owner may have shut himself out; he may also let himself in again. */
+	if (r == -EACCES && quoit__segment_chmod(&parsed, 0600) == 0)
+		r = attach_parsed(&parsed, &o, &q);
 	if (r == -ENOENT)
 		return r;
 	if (r == 0) {
@@ -394,16 +397,18 @@ int quoit_remove(const char *name)
 		atomic_store_explicit(&q->header->state, QUOIT__REMOVED, memory_order_release);
 		sem = q->seg.name.backend == QUOIT_SYSV ? -1 : q->geo.sem_id;
 		quoit__wake_all(q);
+		/* This one, not whatever stands under its name by now. */
+		r = quoit__segment_unlink_open(&q->seg);
 		quoit_detach(q);
+		if (sem >= 0)
+			quoit__sem_set_remove(sem);
+		return r == -ENOENT ? 0 : r;
 	}
 	/* What cannot be attached to (half-made, corrupt, truncated, another version) can still be
 	 * removed, if it was a ring at all. */
 	if (r == -EACCES || (r == -EPROTO && !was_ring(&parsed)))
 		return r;
-	r = quoit__segment_unlink(&parsed);
-	if (r == 0 && sem >= 0)
-		quoit__sem_set_remove(sem);
-	return r;
+	return quoit__segment_unlink(&parsed);
 }
 
 int quoit_chmod(const char *name, mode_t mode)

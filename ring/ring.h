@@ -144,6 +144,11 @@ bool quoit__role_present(const struct quoit *q, enum quoit_role role);
 void quoit__wake(struct quoit__endpoint *ep, const struct sync_event *event,
 		 enum quoit_role sleepers);
 void quoit__wake_all(struct quoit *q);
+/* What one side's last event was. Relaxed or acquire: P3. */
+static inline enum quoit__stream quoit__fate(uint32_t word)
+{
+	return (enum quoit__stream)(word & QUOIT__STREAM_MASK);
+}
 void quoit__count_store(struct quoit__endpoint *ep);
 
 /* ring/wait.c */

@@ -80,7 +80,8 @@ int quoit__segment_apply(struct quoit__segment *seg, uint32_t flags);
 void quoit__segment_close(struct quoit__segment *seg);
 /*
  * Take the name away (and the System V set). Mapped ones live on until let go. -EPROTO: it is no
- * ring, so it stays; -EBUSY: it is being made by somebody alive; -ENOENT, -EACCES, -EPERM. An fd:N
+ * ring, so it stays (shm: any regular file of that name goes, the prefix is ours); -EBUSY: it is
+ * being made by somebody alive; -ENOENT, -EACCES, -EPERM. An fd:N
  * that has a name somewhere gives -ENOTSUP.
  */
 int quoit__segment_unlink(const struct quoit__name *name);

@@ -59,34 +59,30 @@ int quoit__spsc_producer_open(struct quoit_producer *p)
 	uint64_t position = atomic_load_explicit(&p->ep.row->position, memory_order_relaxed);
 	uint32_t shift = lap_shift(q);
 
+	/* A producer that was killed between publishing a record and moving its position leaves
+	 * that behind, and the consumer may have taken the record since. */
+	if (!quoit__position_valid(&q->geo, head, position) &&
+	    !quoit__position_valid(&q->geo, position, head))
+		return -EBADMSG;
 	h->records = atomic_load_explicit(&p->ep.row->counters[0], memory_order_relaxed);
 	h->bytes = atomic_load_explicit(&p->ep.row->counters[1], memory_order_relaxed);
-	/* A predecessor may have died between publishing a record and moving its position; and the
-	 * consumer may have taken that record since. */
-	if ((int64_t)(head - position) > 0 && head - position <= q->geo.capacity) {
-		position = head;
-		h->records = atomic_load_explicit(&q->rows[1].counters[0], memory_order_relaxed);
-		h->bytes = atomic_load_explicit(&q->rows[1].counters[1], memory_order_relaxed);
-	}
-	if (!quoit__position_valid(&q->geo, head, position))
-		return -EBADMSG;
 	h->data = q->data;
 	h->mask = q->geo.capacity - 1;
 	h->shift = shift;
 	h->event = (uint64_t *)(void *)&q->control->readable.word;
 	h->line = (struct quoit__line *)(void *)&p->ep.row->position;
 	h->fence = quoit__fence_needed();
-	/* A predecessor may have died between publishing a record and moving its position: walk on
-	 * over what is there. S1: acquire pairs with its commit. */
+	/* Walk on over what is there: since then nobody has written. S1: acquire pairs with the
+	 * predecessor's commit. */
 	for (;;) {
 		uint64_t w = atomic_load_explicit(word_at(q, position), memory_order_acquire);
 		uint64_t len = w >> 32 & QUOIT__LENGTH_MASK;
 		uint64_t size = quoit__footprint((uint32_t)len);
 
-		if (position - head == q->geo.capacity || !is_there(w, position, shift))
+		if (position == head + q->geo.capacity || !is_there(w, position, shift))
 			break;
 		if ((position & h->mask) + size > q->geo.capacity ||
-		    position + size - head > q->geo.capacity)
+		    (int64_t)(position + size - head) > (int64_t)q->geo.capacity)
 			return -EBADMSG;
 		position += size;
 		if ((w & QUOIT__PADDING) == 0) {
@@ -94,6 +90,8 @@ int quoit__spsc_producer_open(struct quoit_producer *p)
 			h->bytes += len;
 		}
 	}
+	if ((int64_t)(position - head) < 0)
+		return -EBADMSG;
 	p->head = head;
 	h->position = h->end = position;
 	atomic_store_explicit(&p->ep.row->position, position, memory_order_relaxed);

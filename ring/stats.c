@@ -78,7 +78,7 @@ int quoit_get_stats(const struct quoit *q, struct quoit_stats *ret_stats)
 	s.used = s.used < s.capacity ? s.used : s.capacity;
 	s.producer_deaths = atomic_load_explicit(&c->producer_deaths, memory_order_relaxed);
 	s.consumer_deaths = atomic_load_explicit(&c->consumer_deaths, memory_order_relaxed);
-	produced = atomic_load_explicit(&c->produced, memory_order_relaxed);
+	produced = quoit__fate(atomic_load_explicit(&c->produced, memory_order_relaxed));
 	s.state = produced < 4 ? states[produced] : QUOIT_STATE_BROKEN;
 	if (s.state != QUOIT_STATE_NEW && s.producers != 0)
 		s.state = QUOIT_STATE_OPEN;

@@ -109,14 +109,34 @@ static int look(struct quoit_consumer *c, struct quoit_msg *msg)
 	return quoit__mpmc_ready(c) ? 1 : -EAGAIN;
 }
 
-int quoit__consumer_idle(struct quoit_consumer *c)
+/* Is the stream over? Everybody else is looked at first: a dead consumer may have a record lent,
+ * and a dead producer is no end. Then the ring, the deaths, and `produced`, which would have
+ * changed if anybody had come and gone meanwhile. 0, or -EINPROGRESS: look at the ring again. */
+static int stream_end(struct quoit_consumer *c, uint32_t produced)
 {
 	struct quoit__control *ctl = c->ep.ring->control;
 	struct quoit_msg msg;
 
+	c->ep.poked = true;
+	if (check_peers(&c->ep) || look(c, &msg) != -EAGAIN ||
+	    atomic_load_explicit(&ctl->producer_deaths, memory_order_acquire) !=
+		    c->ep.deaths_seen ||
+	    atomic_load_explicit(&ctl->produced, memory_order_acquire) != produced)
+		return -EINPROGRESS;
+	return 0;
+}
+
+int quoit__consumer_idle(struct quoit_consumer *c)
+{
+	struct quoit__control *ctl = c->ep.ring->control;
+	struct quoit_msg msg;
+	uint32_t produced;
+
 	if (removed(&c->ep))
 		return quoit__consumer_fail(c, -EIDRM);
 	check_peers(&c->ep);
+	/* P3 */
+	produced = atomic_load_explicit(&ctl->produced, memory_order_acquire);
 	/* Deaths and the end come after everything that was committed before them: look once more
 	 * after having seen them. */
 	if (atomic_load_explicit(&ctl->producer_deaths, memory_order_acquire) !=
@@ -127,11 +147,9 @@ int quoit__consumer_idle(struct quoit_consumer *c)
 			       ? -EOWNERDEAD
 			       : -EAGAIN;
 	}
-	/* P3 */
-	if (!c->ep.ring->geo.persistent &&
-	    atomic_load_explicit(&ctl->produced, memory_order_acquire) == QUOIT__CLOSED &&
+	if (!c->ep.ring->geo.persistent && quoit__fate(produced) == QUOIT__CLOSED &&
 	    !quoit__role_present(c->ep.ring, QUOIT_ROLE_PRODUCER))
-		return look(c, &msg) != -EAGAIN ? -EINPROGRESS : 0;
+		return stream_end(c, produced);
 	return -EAGAIN;
 }
 
@@ -139,7 +157,7 @@ int quoit__producer_idle(struct quoit_producer *p)
 {
 	struct quoit__endpoint *ep = &p->ep;
 	struct quoit__control *ctl = ep->ring->control;
-	uint32_t consumed;
+	enum quoit__stream consumed;
 
 	if (removed(ep))
 		return quoit__producer_fail(p, -EIDRM);
@@ -147,7 +165,7 @@ int quoit__producer_idle(struct quoit_producer *p)
 	if (ep->ring->geo.persistent)
 		return -EAGAIN;
 	/* P3 */
-	consumed = atomic_load_explicit(&ctl->consumed, memory_order_acquire);
+	consumed = quoit__fate(atomic_load_explicit(&ctl->consumed, memory_order_acquire));
 	if ((consumed != QUOIT__CLOSED && consumed != QUOIT__DIED) ||
 	    quoit__role_present(ep->ring, QUOIT_ROLE_CONSUMER))
 		return -EAGAIN;
@@ -201,8 +219,8 @@ static int look_writable(void *endpoint, uint32_t len, bool eager)
 		p->hot.reserved = reserved;
 		return r;
 	}
-	if (atomic_load_explicit(&p->ep.ring->control->consumed, memory_order_relaxed) ==
-	    QUOIT__CLOSED) {
+	if (quoit__fate(atomic_load_explicit(&p->ep.ring->control->consumed,
+					     memory_order_relaxed)) == QUOIT__CLOSED) {
 		r = quoit__producer_idle(p);
 		if (r != -EAGAIN)
 			return r;
