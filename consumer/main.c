@@ -88,15 +88,19 @@ static void parse(struct job *j, int argc, char **argv)
 
 /* ---- waiting -------------------------------------------------------------------------------- */
 
+static void go_on(struct job *j)
+{
+	j->orphaned = false;
+	if (!j->s.quiet)
+		say("%s: another producer goes on", j->info.name);
+}
+
 static void look_for_successor(struct job *j)
 {
 	struct quoit_stats stats = {.size = sizeof(stats)};
 
-	if (!j->orphaned || quoit_get_stats(j->ring, &stats) != 0 || stats.producers == 0)
-		return;
-	j->orphaned = false;
-	if (!j->s.quiet)
-		say("%s: a successor producer goes on", j->info.name);
+	if (j->orphaned && quoit_get_stats(j->ring, &stats) == 0 && stats.producers != 0)
+		go_on(j);
 }
 
 static int await_record(struct job *j)
@@ -123,7 +127,9 @@ static int await_record(struct job *j)
 static int trouble(struct job *j, int error)
 {
 	if (error == -EAGAIN)
-		return await_record(j);
+		error = await_record(j); /* may tell of a death as well */
+	if (error == 0)
+		return 0;
 	if (error == -EINTR)
 		return stop_signal != 0 ? -EINTR : 0;
 	if (error != -EOWNERDEAD || !j->s.resume)
@@ -235,6 +241,8 @@ static int consume(struct job *j)
 			rc = j->stopping && n == -EAGAIN ? -EINTR : trouble(j, n);
 			continue;
 		}
+		if (j->orphaned) /* came and sent before we looked for it */
+			go_on(j);
 		if (j->s.framing == FRAMING_FIXED)
 			rc = check_fixed(j, msgs, (unsigned)n);
 		if (rc == 0)
@@ -271,11 +279,9 @@ static int open_consumer(struct job *j)
 static int prepare(struct job *j)
 {
 	struct quoit_stats stats = {.size = sizeof(stats)};
-	struct quoit_counters counters;
 	int rc = quoit_get_stats(j->ring, &stats);
 
-	quoit_consumer_counters(j->consumer, &counters);
-	report_init(&j->report, &j->s, j->ring, &counters);
+	report_init(&j->report, &j->s, j->ring);
 	if (rc == 0 && j->s.verify) {
 		j->verifier = verifier_new(stats.consumed.records == 0, j->order_only);
 		rc = j->verifier != NULL ? rc : -ENOMEM;
@@ -340,6 +346,7 @@ static int run(struct job *j)
 	rc = prepare(j);
 	if (rc == 0)
 		rc = consume(j);
+	report_stop(&j->report);
 	status = judge(j, rc);
 	quoit_consumer_counters(j->consumer, &counters);
 	quoit_consumer_close(j->consumer);
@@ -358,7 +365,7 @@ int main(int argc, char **argv)
 	struct job j;
 	int status;
 
-	program = "quoit-consume";
+	begin("quoit-consume");
 	parse(&j, argc, argv);
 	j.info.size = sizeof(j.info);
 	catch_signals();

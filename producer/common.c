@@ -5,6 +5,7 @@
 #include "common.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,24 @@ static void on_signal(int number)
 		stop_hard = 1;
 	if (stop_signal != SIGINT)
 		stop_signal = number;
+}
+
+/*
+ * A closed standard descriptor would be given to the ring, and the ring read into itself. Occupied
+ * by one that goes the wrong way, it gives EBADF as a closed one does.
+ */
+static void occupy_descriptors(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			exit(STATUS_FAILURE);
+}
+
+void begin(const char *name)
+{
+	program = name;
+	occupy_descriptors();
 }
 
 void catch_signals(void)
@@ -101,7 +120,8 @@ int ring_error(const char *ring, const char *what, int error)
 		{ENOSPC, STATUS_FAILURE, "make it smaller, or make room; see 'quoit ls'"},
 		{ENOMEM, STATUS_FAILURE, "make it smaller, or leave --hugepages and --mlock out"},
 		{EMSGSIZE, STATUS_FAILURE, "see 'quoit info' for the largest record it takes"},
-		{ENOTSUP, STATUS_FAILURE, "choose another --wait or another kind of ring name"},
+		{ENOTSUP, STATUS_FAILURE,
+		 "choose another --wait or kind of ring name, or leave --hugepages out"},
 		{EINVAL, STATUS_FAILURE,
 		 "names are shm:NAME, sysv:KEY, file:PATH, memfd:NAME, fd:N"},
 	};

@@ -132,6 +132,8 @@ extern volatile sig_atomic_t stop_signal, stop_hard;
 int64_t now_ns(void);
 /* ns after now; NEVER stays NEVER. */
 int64_t deadline_after(int64_t ns);
+/* First thing in main(). */
+void begin(const char *name);
 void catch_signals(void);
 /* "program: TEXT" on stderr, over the progress line if there is one. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -183,17 +185,17 @@ uint64_t histogram_quantile(const struct histogram *h, double fraction);
 struct report {
 	const struct settings *s;
 	const struct quoit *ring;
-	struct quoit_counters at_open; /* of our endpoint's row */
 	uint64_t records, bytes;
-	int64_t opened_ns, first_ns; /* first record; 0: none yet */
-	int64_t every_ns;            /* 0: no line while it runs */
+	int64_t opened_ns;
+	int64_t first_ns; /* first record; 0: none yet */
+	int64_t end_ns;   /* report_stop() */
+	int64_t every_ns; /* 0: no line while it runs */
 	int64_t next_ns;
 	uint64_t last_records, last_bytes;
 	int64_t last_ns;
 	struct histogram *latency; /* or NULL */
 };
-void report_init(struct report *r, const struct settings *s, const struct quoit *ring,
-		 const struct quoit_counters *at_open);
+void report_init(struct report *r, const struct settings *s, const struct quoit *ring);
 /* Print a line if it is time to. */
 void report_tick(struct report *r);
 static inline void report_add(struct report *r, uint64_t records, uint64_t bytes)
@@ -203,9 +205,11 @@ static inline void report_add(struct report *r, uint64_t records, uint64_t bytes
 	r->records += records;
 	r->bytes += bytes;
 }
+/* The stream is over; what follows does not count into its duration. */
+void report_stop(struct report *r);
 /* The summary: text on stderr, or JSON there or into a file. extra, which may be NULL and is
  * consumed, is merged into the JSON object. Returns 0, or an exit code, told. */
-int report_finish(struct report *r, const struct quoit_counters *now, int status, json_t *extra);
+int report_finish(struct report *r, const struct quoit_counters *own, int status, json_t *extra);
 
 /* common_stamp.c: what generated records begin with */
 

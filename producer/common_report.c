@@ -21,10 +21,9 @@ static const struct quantile quantiles[] = {
 };
 #define QUANTILES (sizeof(quantiles) / sizeof(*quantiles))
 
-void report_init(struct report *r, const struct settings *s, const struct quoit *ring,
-		 const struct quoit_counters *at_open)
+void report_init(struct report *r, const struct settings *s, const struct quoit *ring)
 {
-	*r = (struct report){.s = s, .ring = ring, .at_open = *at_open, .opened_ns = now_ns()};
+	*r = (struct report){.s = s, .ring = ring, .opened_ns = now_ns()};
 	if (s->stats_s != 0)
 		r->every_ns = (int64_t)(s->stats_s * 1e9);
 	else if (s->progress)
@@ -103,13 +102,15 @@ static void print_latency(const struct histogram *h)
 static void print_text(const struct report *r, const char *ring, double seconds,
 		       const struct quoit_counters *own)
 {
-	char rate[32], records[32];
+	char bytes[32], records[32], rates[80] = "";
 
-	say("%s: %llu bytes in %llu records, %.3f s, %s, %s; %llu sleeps, %llu wakes", ring,
-	    (unsigned long long)r->bytes, (unsigned long long)r->records, seconds,
-	    scaled(seconds > 0 ? (double)r->bytes / seconds : 0, "B/s", rate, sizeof(rate)),
-	    scaled(seconds > 0 ? (double)r->records / seconds : 0, " records/s", records,
-		   sizeof(records)),
+	if (seconds >= 0.001) /* a rate over less says nothing */
+		snprintf(rates, sizeof(rates), ", %s, %s",
+			 scaled((double)r->bytes / seconds, "B/s", bytes, sizeof(bytes)),
+			 scaled((double)r->records / seconds, " records/s", records,
+				sizeof(records)));
+	say("%s: %llu bytes in %llu records, %.3f s%s; %llu sleeps, %llu wakes", ring,
+	    (unsigned long long)r->bytes, (unsigned long long)r->records, seconds, rates,
 	    (unsigned long long)own->sleeps, (unsigned long long)own->wakes);
 	if (r->latency != NULL && histogram_count(r->latency) != 0)
 		print_latency(r->latency);
@@ -173,33 +174,25 @@ static int write_json(const char *path, const json_t *object)
 	return failed ? STATUS_FAILURE : STATUS_OK;
 }
 
-/* A row of the peer table counts on over its holders; only what came since is ours. */
-static struct quoit_counters difference(const struct quoit_counters *now,
-					const struct quoit_counters *then)
+void report_stop(struct report *r)
 {
-	struct quoit_counters d;
-
-#define FIELD(name, what) d.name = now->name - then->name;
-	QUOIT_COUNTERS(FIELD)
-#undef FIELD
-	return d;
+	r->end_ns = now_ns();
 }
 
-int report_finish(struct report *r, const struct quoit_counters *now, int status, json_t *extra)
+int report_finish(struct report *r, const struct quoit_counters *own, int status, json_t *extra)
 {
 	const struct settings *s = r->s;
-	struct quoit_counters own = difference(now, &r->at_open);
 	struct quoit_info info = {.size = sizeof(info)};
-	double seconds = r->first_ns == 0 ? 0 : (double)(now_ns() - r->first_ns) / 1e9;
+	double seconds = r->first_ns == 0 ? 0 : (double)(r->end_ns - r->first_ns) / 1e9;
 	json_t *object;
 	int rc = STATUS_OK;
 
 	if (quoit_get_info(r->ring, &info) != 0)
 		snprintf(info.name, sizeof(info.name), "%s", s->ring);
 	if (!s->quiet && !s->json)
-		print_text(r, info.name, seconds, &own);
+		print_text(r, info.name, seconds, own);
 	if (s->json || s->summary != NULL) {
-		object = to_json(r, &info, seconds, &own, status);
+		object = to_json(r, &info, seconds, own, status);
 		if (extra != NULL)
 			json_object_update(object, extra);
 		if (s->summary != NULL)

@@ -5,6 +5,7 @@
 #include "common.h"
 
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 
 #define LOOK_MS   20 /* between two looks for a ring that is not there */
@@ -60,9 +61,9 @@ int open_ring(const struct settings *s, struct quoit **ret_ring)
 		return ring_error(s->ring, s->create ? "create the ring" : "attach to the ring",
 				  rc);
 	/* Nobody can guess the name of a private one. */
-	if (s->create && !s->quiet && quoit_get_info(*ret_ring, &info) == 0 &&
-	    info.backend == QUOIT_SYSV)
-		say("%s: is %s", s->ring, info.name);
+	if (s->create && strcmp(s->ring, "sysv:private") == 0 &&
+	    quoit_get_info(*ret_ring, &info) == 0)
+		say("created %s", info.name);
 	return STATUS_OK;
 }
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -74,6 +75,26 @@ static void plan(const struct job *j, uint32_t *ret_chunk, unsigned *ret_most)
 	*ret_most = most != 0 ? (unsigned)most : 1;
 }
 
+/* How many of `most` chunks there is input for at present: reserved in vain, slots are lost for a
+ * lap. */
+static unsigned chunks_there(uint32_t chunk, unsigned most)
+{
+	struct stat status;
+	uint64_t size = 0;
+	int there;
+
+	if (most == 1)
+		return 1;
+	if (fstat(STDIN_FILENO, &status) == 0 && S_ISREG(status.st_mode))
+		size = (uint64_t)(status.st_size - lseek(STDIN_FILENO, 0, SEEK_CUR));
+	else if (ioctl(STDIN_FILENO, FIONREAD, &there) == 0 && there > 0)
+		size = (uint64_t)there;
+	size = (size + chunk - 1) / chunk;
+	if (size == 0)
+		return 1;
+	return size < most ? (unsigned)size : most;
+}
+
 /* Commit the first `size` bytes of the reservations, give the rest back. */
 static int commit_read(struct job *j, struct iovec *iov, unsigned n, size_t size)
 {
@@ -99,10 +120,13 @@ static int read_once(struct job *j, uint32_t chunk, unsigned most)
 	ssize_t size;
 	int rc;
 
+	most = chunks_there(chunk, most);
 	/* The first is waited for, more are taken as they come. */
 	rc = put_reserve(j, chunk, &iov[0].iov_base);
 	if (rc != 0)
 		return rc;
+	if (stop_signal != 0)
+		return -EINTR;
 	iov[0].iov_len = chunk;
 	while (n < most && quoit_reserve(j->producer, chunk, &iov[n].iov_base) == 0)
 		iov[n++].iov_len = chunk;

@@ -195,6 +195,26 @@ static int drain(struct job *j, int64_t until)
 	}
 }
 
+static uint64_t taken(const struct job *j)
+{
+	struct quoit_stats stats = {.size = sizeof(stats)};
+
+	return quoit_get_stats(j->ring, &stats) == 0 ? stats.consumed.records : 0;
+}
+
+/* The same, for as long as somebody takes something: --timeout is about standstill. */
+static int drain_patiently(struct job *j)
+{
+	uint64_t before;
+	int rc;
+
+	do {
+		before = taken(j);
+		rc = drain(j, deadline_after(j->s.timeout_ns));
+	} while (rc == -ETIMEDOUT && taken(j) != before);
+	return rc;
+}
+
 /* Nobody may lose the end of the stream to --remove: wait until the consumers have left. */
 static void await_consumers(struct job *j)
 {
@@ -228,8 +248,8 @@ static int judge(const struct job *j, int rc)
 		    j->info.name, (unsigned long long)j->report.records);
 		return STATUS_PEER_DIED;
 	case -ETIMEDOUT:
-		say("%s: full, and nobody took a record for %g s; see 'quoit peers %s'",
-		    j->info.name, (double)j->s.timeout_ns / 1e9, j->info.name);
+		say("%s: nobody took a record for %g s; see 'quoit peers %s'", j->info.name,
+		    (double)j->s.timeout_ns / 1e9, j->info.name);
 		return STATUS_TIMEOUT;
 	}
 	return ring_error(j->info.name, "send", rc);
@@ -245,15 +265,13 @@ static int run(struct job *j)
 		return STATUS_SIGNAL + stop_signal;
 	if (rc != 0)
 		return ring_error(j->s.ring, "become its producer", rc);
-	quoit_producer_counters(j->producer, &counters);
-	report_init(&j->report, &j->s, j->ring, &counters);
+	report_init(&j->report, &j->s, j->ring);
 	rc = produce(j);
+	report_stop(&j->report);
 	if (rc == -EINTR && stop_signal == SIGTERM)
 		drained = drain(j, put_drain_until(j));
 	else if (rc == 0 && j->s.remove)
-		drained = drain(j, deadline_after(j->s.timeout_ns));
-	if (rc == 0 && drained == -EINTR)
-		rc = -EINTR;
+		rc = drained = drain_patiently(j);
 	status = judge(j, rc);
 	if (drained != 0 && !j->s.quiet)
 		say("%s: not everything was taken: %s", j->info.name, quoit_strerror(drained));
@@ -275,7 +293,7 @@ int main(int argc, char **argv)
 	struct job j;
 	int status;
 
-	program = "quoit-produce";
+	begin("quoit-produce");
 	parse(&j, argc, argv);
 	j.info.size = sizeof(j.info);
 	/* Sleeps of --rate end when they should, not up to 50 us later. */

@@ -30,7 +30,7 @@ static void look_for_successor(struct job *j)
 		return;
 	j->orphaned = false;
 	if (!j->s.quiet)
-		say("%s: a successor consumer goes on", j->info.name);
+		say("%s: another consumer goes on", j->info.name);
 }
 
 /* SIGTERM stops the reading; what has been read is still sent, for a while. */
@@ -137,12 +137,13 @@ int64_t pace_due(const struct job *j, uint64_t i)
 
 int pace(struct job *j, unsigned want)
 {
-	int64_t now = now_ns(), due, until;
+	int64_t now, due, until;
 	struct timespec t;
 	unsigned n;
 
 	if (j->rate == 0)
 		return (int)want;
+	now = now_ns();
 	if (j->begin_ns == 0)
 		j->begin_ns = now;
 	due = pace_due(j, j->paced);

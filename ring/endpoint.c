@@ -449,7 +449,7 @@ int quoit_recv_batch(struct quoit_consumer *c, void *buf, size_t cap, struct quo
 	return (int)k;
 }
 
-void quoit__publish_head(struct quoit_consumer *c)
+void quoit__milestone(struct quoit_consumer *c)
 {
-	quoit__spsc_publish_head(c);
+	quoit__spsc_milestone(c);
 }

@@ -178,6 +178,7 @@ bool quoit__spsc_drained(struct quoit_producer *p);
 /* Has the consumer handed back memory since we last looked? */
 bool quoit__spsc_head_moved(const struct quoit_producer *p);
 void quoit__spsc_publish_head(struct quoit_consumer *c);
+void quoit__spsc_milestone(struct quoit_consumer *c);
 
 /* ring/mpmc.c, ring/mpmc_producer.c, ring/mpmc_consumer.c */
 void quoit__mpmc_init(struct quoit *q, uint64_t start);

@@ -274,13 +274,18 @@ static int remove_ring(int32_t id)
 	return seen.kind == QUOIT__SYSV_EMPTY ? -EPROTO : destroy(id, -1, true);
 }
 
-/* No segment: a creator that died before it made one has left a set. */
+/*
+ * No segment: a creator that died before it made one has left a set, or the segment was removed by
+ * hand. With the lock held nobody makes one, so look again.
+ */
 static void remove_lone_set(uint32_t key)
 {
 	struct quoit__sem_set set;
 
-	if (quoit__sem_set_find(key, &set) == 0 && set.mark == QUOIT__SEM_BUILDING &&
-	    quoit__sem_set_lock(set.id) == 0 && quoit__sem_set_destroy(set.id) != 0)
+	if (quoit__sem_set_find(key, &set) != 0 || !quoit__sem_set_is_ours(&set) ||
+	    quoit__sem_set_lock(set.id) != 0)
+		return;
+	if (quoit__sysv_find(key) != -ENOENT || quoit__sem_set_destroy(set.id) != 0)
 		quoit__sem_set_unlock(set.id);
 }
 

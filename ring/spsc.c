@@ -9,6 +9,8 @@
 
 #include "ring/ring.h"
 
+#define MILESTONE 1024
+
 static _Atomic uint64_t *word_at(const struct quoit *q, uint64_t position)
 {
 	return (_Atomic uint64_t *)(void *)(q->data + (position & (q->geo.capacity - 1)));
@@ -274,6 +276,7 @@ int quoit__spsc_consumer_open(struct quoit_consumer *c)
 	h->position = position;
 	c->published = head;
 	quoit__spsc_publish_head(c);
+	quoit__spsc_milestone(c);
 	return 0;
 }
 
@@ -284,7 +287,6 @@ void quoit__spsc_publish_head(struct quoit_consumer *c)
 	struct quoit__consumer_hot *h = &c->hot;
 	struct quoit *q = c->ep.ring;
 
-	h->publish_at = h->position + q->geo.capacity / 4;
 	if (c->published == h->position)
 		return;
 	c->published = h->position;
@@ -293,6 +295,21 @@ void quoit__spsc_publish_head(struct quoit_consumer *c)
 	atomic_thread_fence(memory_order_seq_cst); /* E1; rare enough to pay for */
 	if (sync_announced(atomic_load_explicit(c->ep.wakes->word, memory_order_relaxed)))
 		quoit__wake(&c->ep, c->ep.wakes, QUOIT_ROLE_PRODUCER);
+}
+
+/* Every KiB or so: is it time to hand back, and how far is the producer? Its line is read this
+ * rarely, for it is written at every commit. */
+void quoit__spsc_milestone(struct quoit_consumer *c)
+{
+	struct quoit__consumer_hot *h = &c->hot;
+	struct quoit *q = c->ep.ring;
+
+	if (h->position - c->published >= q->geo.capacity / 4)
+		quoit__spsc_publish_head(c);
+	/* Relaxed: only says where fetching ahead pays. */
+	h->ahead = atomic_load_explicit(&q->rows[0].position, memory_order_relaxed);
+	h->milestone =
+		h->position + (q->geo.capacity / 4 < MILESTONE ? q->geo.capacity / 4 : MILESTONE);
 }
 
 int quoit__spsc_look(struct quoit_consumer *c, struct quoit_msg *ret_msg)
@@ -324,8 +341,8 @@ int quoit__spsc_look(struct quoit_consumer *c, struct quoit_msg *ret_msg)
 		h->position += size;
 		/* S2 */
 		__atomic_store_n(&h->line->position, h->position, __ATOMIC_RELEASE);
-		if ((int64_t)(h->position - h->publish_at) >= 0)
-			quoit__spsc_publish_head(c);
+		if ((int64_t)(h->position - h->milestone) >= 0)
+			quoit__spsc_milestone(c);
 	}
 	return quoit__consumer_fail(c, -EBADMSG);
 }
@@ -379,7 +396,7 @@ int quoit__spsc_advance_batch(struct quoit_consumer *c, const struct quoit_msg *
 	__atomic_store_n(&h->line->position, position, __ATOMIC_RELEASE);
 	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
 	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
-	if ((int64_t)(position - h->publish_at) >= 0)
-		quoit__spsc_publish_head(c);
+	if ((int64_t)(position - h->milestone) >= 0)
+		quoit__spsc_milestone(c);
 	return 0;
 }

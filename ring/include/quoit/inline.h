@@ -27,6 +27,7 @@
 
 #define QUOIT__TAG         (UINT64_C(1) << 63)
 #define QUOIT__PADDING     (UINT64_C(1) << 62)
+#define QUOIT__FETCH       256 /* bytes that a consumer which is behind fetches ahead */
 #define QUOIT__LENGTH_MASK UINT64_C(0x3fffffff)
 #define QUOIT__UNLIKELY(x) __builtin_expect(!!(x), 0)
 
@@ -53,8 +54,9 @@ struct quoit__producer_hot {
 struct quoit__consumer_hot {
 	unsigned char *data;
 	uint64_t mask;
-	uint64_t position;   /* oldest record not advanced over */
-	uint64_t publish_at; /* tell the producer when position gets here */
+	uint64_t position;  /* oldest record not advanced over */
+	uint64_t milestone; /* here: hand memory back, learn how far the producer is */
+	uint64_t ahead;     /* the producer is known to have got here */
 	struct quoit__line *line;
 	uint64_t records, bytes;
 	uint32_t shift;
@@ -70,7 +72,7 @@ QUOIT_API int quoit__peek_slow(struct quoit_consumer *c, struct quoit_msg *ret_m
 QUOIT_API int quoit__advance_slow(struct quoit_consumer *c, const struct quoit_msg *msg);
 QUOIT_API int quoit__recv_slow(struct quoit_consumer *c, void *buf, uint32_t cap,
 			       struct quoit_msg *ret_msg, const struct timespec *deadline);
-QUOIT_API void quoit__publish_head(struct quoit_consumer *c);
+QUOIT_API void quoit__milestone(struct quoit_consumer *c);
 
 /* Bytes that a record of len payload bytes takes: header, payload, up to a multiple of 8. */
 static inline uint64_t quoit__footprint(uint32_t len)
@@ -189,8 +191,12 @@ static inline int quoit_advance(struct quoit_consumer *c, const struct quoit_msg
 	__atomic_store_n(&h->line->position, h->position, __ATOMIC_RELEASE);
 	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
 	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
-	if (QUOIT__UNLIKELY((int64_t)(h->position - h->publish_at) >= 0))
-		quoit__publish_head(c);
+	/* Each header's place depends on the last one's length: fetch ahead, or nothing overlaps.
+	 * But not what the producer is about to write. */
+	if ((int64_t)(h->ahead - h->position) > QUOIT__FETCH)
+		__builtin_prefetch(h->data + ((h->position + QUOIT__FETCH) & h->mask));
+	if (QUOIT__UNLIKELY((int64_t)(h->position - h->milestone) >= 0))
+		quoit__milestone(c);
 	return 0;
 }
 
