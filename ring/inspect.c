@@ -324,7 +324,7 @@ uint32_t quoit__view_peer_state(const struct quoit_inspect *v, uint32_t row)
 	if (!v->live)
 		return QUOIT_PEER_UNKNOWN;
 	if (lock.fd < 0)
-		lock.sem_id = v->geo.sem_id;
+		lock.sem_id = v->seg.sem_id;
 	held = sync_lock_held(&lock, quoit__lock_index(row));
 	if (held < 0)
 		return QUOIT_PEER_UNKNOWN;

@@ -230,6 +230,11 @@ static int adopt(struct quoit__segment *seg, const struct quoit_options *o, stru
 	r = quoit__validate_header(&copy, seg->size, &q->geo);
 	if (r != 0)
 		goto fail;
+	/* The set that was verified when the segment was found, not what its header says. */
+	if (seg->name.backend == QUOIT_SYSV)
+		q->geo.sem_id = seg->sem_id;
+	else if (q->geo.sem_id >= 0 && quoit__sem_set_check(q->geo.sem_id) != 0)
+		q->geo.sem_id = -1;
 	r = -EIDRM;
 	if (state == QUOIT__REMOVED)
 		goto fail;
@@ -358,22 +363,6 @@ void quoit_detach(struct quoit *q)
 		quoit__unref(q);
 }
 
-/* Names under our own prefix are ours; elsewhere the magic must be there. */
-static bool was_ring(const struct quoit__name *name)
-{
-	struct quoit__segment seg;
-	uint64_t magic = 0;
-
-	if (name->backend == QUOIT_SHM)
-		return true;
-	if (quoit__segment_open(name, false, 1, &seg) != 0)
-		return false;
-	if (seg.size >= sizeof(magic))
-		memcpy(&magic, seg.base, sizeof(magic));
-	quoit__segment_close(&seg);
-	return magic == QUOIT__MAGIC;
-}
-
 int quoit_remove(const char *name)
 {
 	struct quoit_options o = {.attach_timeout_ms = 1};
@@ -388,7 +377,8 @@ int quoit_remove(const char *name)
 		return r;
 	r = attach_parsed(&parsed, &o, &q);
 	/* Its owner may have shut himself out; he may also let himself in again. */
-	if (r == -EACCES && quoit__segment_chmod(&parsed, 0600) == 0)
+	if (r == -EACCES && parsed.backend == QUOIT_SHM &&
+	    quoit__segment_chmod(&parsed, 0600) == 0)
 		r = attach_parsed(&parsed, &o, &q);
 	if (r == -ENOENT)
 		return r;
@@ -406,8 +396,6 @@ int quoit_remove(const char *name)
 	}
 	/* What cannot be attached to (half-made, corrupt, truncated, another version) can still be
 	 * removed, if it was a ring at all. */
-	if (r == -EACCES || (r == -EPROTO && !was_ring(&parsed)))
-		return r;
 	return quoit__segment_unlink(&parsed);
 }
 

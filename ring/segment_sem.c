@@ -123,6 +123,9 @@ static int lock_existing(const struct quoit__sem_set *s, uint32_t nsems, mode_t 
 		.id = s->id, .nsems = s->nsems, .marked = s->mark == QUOIT__SEM_BUILDING};
 	if (quoit__sem_set_is_ours(s)) {
 		r = quoit__sem_set_lock(s->id);
+		/* Whoever had the lock when we looked may have finished since: the mark of now. */
+		ret->marked =
+			r == 0 && semctl(s->id, (int)s->nsems - 1, GETVAL) == QUOIT__SEM_BUILDING;
 		ret->suits = r == 0 && shaped && ret->marked && is_unused(s->id, nsems);
 		return r;
 	}

@@ -244,6 +244,16 @@ static int destroy(int32_t shm_id, int32_t sem_id, bool finished)
 
 	if (r != 0)
 		return r;
+	/* What was unfinished when we came may have been finished before we had the lock. */
+	if (!finished && locked) {
+		struct quoit__sysv_look now;
+
+		quoit__sysv_look(shm_id, &now);
+		if (now.kind == QUOIT__SYSV_RING || now.kind == QUOIT__SYSV_REMOVED) {
+			quoit__sem_set_unlock(sem_id);
+			return -EBUSY;
+		}
+	}
 	r = shmctl(shm_id, IPC_RMID, NULL) == 0 ? 0 : -errno;
 	if (r == 0 && sem_id >= 0)
 		quoit__sem_set_destroy(sem_id);

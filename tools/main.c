@@ -35,10 +35,13 @@ const struct command commands[] = {
 static void on_sigbus(int number)
 {
 	static const char text[] =
-		"quoit: the ring's file was cut off while it was read; see who truncated it\n";
-	ssize_t n = write(STDERR_FILENO, text, sizeof(text) - 1);
+		": the ring's file was cut off while it was read; see who truncated it\n";
+	const char *ring = globals.ring != NULL ? globals.ring : "a ring";
+	bool told = write(STDERR_FILENO, "quoit: ", 7) == 7 &&
+		    write(STDERR_FILENO, ring, strlen(ring)) >= 0 &&
+		    write(STDERR_FILENO, text, sizeof(text) - 1) >= 0;
 
-	(void)number, (void)n;
+	(void)number, (void)told;
 	_exit(STATUS_CORRUPT);
 }
 

@@ -15,7 +15,7 @@
 static const struct option_row global_rows[] = {
 	{"json", 'J', NULL, "print JSON, one object a line"},
 	{"no-header", 'n', NULL, "no line of column names"},
-	{"quiet", 'q', NULL, "print errors only"},
+	{"quiet", 'q', NULL, "no remarks, only what was asked for and errors"},
 	{"verbose", 'v', NULL, "print more"},
 	{"version", 'V', NULL, "print the version and exit"},
 	{"help", 'h', NULL, "print this help and exit"},
@@ -183,6 +183,7 @@ const char *ring_operand(int argc, char **argv)
 		ring = argv[optind];
 	if (ring == NULL || *ring == 0)
 		usage_error("the name of a ring is missing");
+	globals.ring = ring;
 	return ring;
 }
 

@@ -143,9 +143,9 @@ static double seconds_of(clockid_t clock)
 
 static void sleep_until(double when)
 {
-	struct timespec t = {.tv_sec = (time_t)when,
-			     .tv_nsec = (long)((when - (time_t)when) * 1e9)};
+	struct timespec t = {.tv_sec = (time_t)when};
 
+	t.tv_nsec = (long)((when - (double)t.tv_sec) * 1e9);
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
 }
 

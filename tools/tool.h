@@ -31,8 +31,9 @@ enum {
 struct globals {
 	bool json;      /* one object a line, each with "schema" */
 	bool no_header; /* no line of column names */
-	bool quiet;     /* errors only */
+	bool quiet;     /* no remarks, only what was asked for and errors */
 	bool verbose;
+	const char *ring; /* that is looked at, for the last words */
 };
 extern struct globals globals;
 

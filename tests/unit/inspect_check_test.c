@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Checking and repairing. Damage is planted in copies of real rings, so these tests know the
  * layout. */
+#include <sys/ipc.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+
 #include "tests/unit/inspect_support.h"
 
 TestSuite(check, .fini = test_cleanup, .timeout = 60);
@@ -335,6 +339,40 @@ Test(repair, gives_back_slots_of_rows_that_are_free)
 	f = inspect_check_name(rig.r.name);
 	cr_expect_eq(f.corrupt + f.repairable, 0, "%s", f.last);
 	test_rig_close(&rig);
+}
+
+static int die_half_way(void *arg, struct quoit__segment *seg)
+{
+	(void)arg, (void)seg;
+	return raise(SIGKILL);
+}
+
+static int create_and_die(void *arg)
+{
+	struct quoit__plan plan = {.size = 8192, .mode = 0600, .locks = 2};
+	struct quoit__segment seg;
+	struct quoit__name name;
+
+	MUST(quoit__name_parse(arg, &name) == 0);
+	return quoit__segment_create(&name, &plan, die_half_way, NULL, &seg);
+}
+
+Test(repair, removes_a_system_v_ring_whose_creator_died_half_way)
+{
+	const char *name = test_name(QUOIT_SYSV);
+	key_t key = (key_t)strtoul(name + 5, NULL, 0);
+	struct findings f = {0};
+	struct quoit_inspect *v;
+
+	cr_assert_eq(test_wait(test_spawn(create_and_die, (void *)(uintptr_t)name)), 128 + SIGKILL);
+	cr_assert_eq(quoit_inspect_open(name, NULL, NULL, &v), -EOWNERDEAD);
+	cr_expect_eq(quoit_repair(name, 1, count, &f), 1);
+	cr_expect_eq(f.repairable, 1);
+	cr_expect_geq(semget(key, 0, 0), 0, "a dry run has removed it");
+	cr_expect_eq(quoit_repair(name, 0, NULL, NULL), 1);
+	cr_expect_lt(shmget(key, 0, 0), 0);
+	cr_expect_lt(semget(key, 0, 0), 0);
+	cr_expect_eq(quoit_repair(name, 0, NULL, NULL), -ENOENT);
 }
 
 Test(repair, says_when_there_is_damage_that_it_cannot_mend)

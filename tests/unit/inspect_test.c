@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Views: what they show, and that they change nothing; and finding rings. */
+/* Views: what they show, and that they change nothing. */
 #include "tests/unit/inspect_support.h"
 
 TestSuite(inspect, .fini = test_cleanup, .timeout = 60);
-TestSuite(list, .fini = test_cleanup, .timeout = 60);
 
 Test(inspect, refuses_what_does_not_begin_with_the_magic)
 {
@@ -232,6 +231,66 @@ Test(inspect, counts_what_was_overwritten_and_goes_on_behind_it)
 	}
 }
 
+/* Both ends, as fast as they can, with records that prove themselves. */
+static int stream(void *arg)
+{
+	struct test_rig *rig = arg;
+	unsigned char out[2000], in[2000];
+	struct quoit_msg msg;
+
+	if (quoit_producer_open(rig->r.q, &rig->p) != 0 ||
+	    quoit_consumer_open(rig->r.q, &rig->c) != 0)
+		return 1;
+	for (uint64_t n = 0;; n++) {
+		uint32_t len = 8 + (uint32_t)(n * 37 % 1500);
+
+		if (quoit_send(rig->p, out, len, test_record_fill(out, len, 1, n), NULL) != 0)
+			return 2;
+		/* One or two behind, so that an observer always has something to look at. */
+		if (n > 1 && quoit_recv(rig->c, in, sizeof(in), &msg, NULL) != 1)
+			return 3;
+	}
+}
+
+Test(inspect, never_shows_a_torn_record_however_fast_the_ring_is)
+{
+	for (size_t k = 0; k < TEST_COUNT(test_kinds); k++) {
+		struct quoit_options o = small(test_kinds[k]);
+		struct quoit_record record;
+		struct quoit_inspect *v;
+		uint64_t missed = 0, whole = 0, seq;
+		struct test_rig rig;
+		int64_t end;
+		uint32_t who;
+		pid_t child;
+
+		o.capacity = 8192;
+		o.slot_size = 1600;
+		test_ring_make(&rig.r, QUOIT_SHM, &o);
+		child = test_spawn(stream, &rig);
+		v = view(rig.r.name);
+		end = test_now_ns() + 1500000000;
+		while (test_now_ns() < end) {
+			int r = quoit_inspect_next(v, &record, &missed);
+
+			if (r == 0)
+				quoit_inspect_rewind(v);
+			cr_assert_geq(r, 0, "%s", quoit_strerror(r));
+			if (r != 1 || record.data == NULL || record.state == QUOIT_RECORD_PADDING)
+				continue;
+			cr_assert(
+				test_record_check(record.data, record.len, record.type, &who, &seq),
+				"%s: record at %llu is torn", quoit_kind_name(test_kinds[k]),
+				(unsigned long long)record.position);
+			whole++;
+		}
+		cr_expect_gt(whole, 1000, "%llu seen", (unsigned long long)whole);
+		test_kill(child);
+		quoit_inspect_close(v);
+		test_ring_drop(&rig.r);
+	}
+}
+
 Test(inspect, goes_to_the_end_and_sees_what_is_committed_from_there)
 {
 	for (size_t k = 0; k < TEST_COUNT(test_kinds); k++) {
@@ -397,91 +456,4 @@ Test(inspect, reads_a_cut_off_copy_as_far_as_it_goes)
 		image_drop(&i);
 		test_rig_close(&rig);
 	}
-}
-
-/* ---- listing -------------------------------------------------------------------------------- */
-
-struct wanted {
-	const struct quoit_info *info;
-	struct quoit_found found;
-	char name[PATH_MAX];
-	unsigned times;
-};
-
-static int look_for(void *arg, const struct quoit_found *f)
-{
-	struct wanted *w = arg;
-
-	if (f->status == 0 && memcmp(f->info.uuid, w->info->uuid, sizeof(w->info->uuid)) == 0) {
-		w->times++;
-		w->found = *f;
-		snprintf(w->name, sizeof(w->name), "%s", f->name);
-	}
-	return 0;
-}
-
-Test(list, finds_rings_of_every_backend_once_by_a_name_that_can_be_looked_at)
-{
-	for (size_t b = 0; b < TEST_COUNT(test_backends); b++) {
-		struct quoit_info info;
-		struct wanted w = {.info = &info};
-		struct quoit_inspect *v;
-		struct test_rig rig;
-
-		open_filled(&rig, test_backends[b], QUOIT_MPMC);
-		info = test_info(rig.r.q);
-		cr_assert_eq(quoit_list(look_for, &w), 0);
-		cr_assert_eq(w.times, 1, "%s: %u times", rig.r.name, w.times);
-		cr_expect_eq(w.found.alive, 2);
-		cr_expect_eq(w.found.dead, 0);
-		cr_expect_eq(w.found.stale, 0);
-		cr_expect_eq(w.found.stats.used, 5);
-		if (test_backends[b] != QUOIT_MEMFD)
-			cr_expect_str_eq(w.name, info.name);
-		v = view(w.name);
-		quoit_inspect_close(v);
-		test_rig_close(&rig);
-		w.times = 0;
-		cr_assert_eq(quoit_list(look_for, &w), 0);
-		cr_expect_eq(w.times, 0, "%s is still there", w.name);
-	}
-}
-
-Test(list, marks_a_ring_stale_whose_endpoints_are_all_dead)
-{
-	struct quoit_options o = small(QUOIT_SPSC);
-	struct quoit_info info;
-	struct wanted w = {.info = &info};
-	struct test_ring r;
-
-	test_ring_make(&r, QUOIT_SHM, &o);
-	info = test_info(r.q);
-	cr_assert_eq(test_wait(test_spawn(hold_and_wait, r.name)), 128 + SIGKILL);
-	cr_assert_eq(quoit_list(look_for, &w), 0);
-	cr_assert_eq(w.times, 1);
-	cr_expect_eq(w.found.alive, 0);
-	cr_expect_eq(w.found.dead, 2);
-	cr_expect_eq(w.found.stale, 1);
-	test_ring_drop(&r);
-}
-
-static int stop_at_once(void *arg, const struct quoit_found *f)
-{
-	(void)f;
-	++*(int *)arg;
-	return 42;
-}
-
-Test(list, ends_when_the_caller_has_had_enough)
-{
-	struct quoit_options o = small(QUOIT_SPSC);
-	struct test_ring a, b;
-	int calls = 0;
-
-	test_ring_make(&a, QUOIT_SHM, &o);
-	test_ring_make(&b, QUOIT_SYSV, &o);
-	cr_expect_eq(quoit_list(stop_at_once, &calls), 42);
-	cr_expect_eq(calls, 1);
-	test_ring_drop(&a);
-	test_ring_drop(&b);
 }

@@ -116,7 +116,8 @@ Test(segment_limits, all_memory_is_there_from_the_beginning)
 		for (uint64_t at = 4096; at < seg.size; at += 4096)
 			((volatile unsigned char *)seg.base)[at] += 1;
 		getrusage(RUSAGE_SELF, &after);
-		cr_expect_lt(after.ru_minflt - before.ru_minflt, 64, "%ld faults in 1280 pages",
+		/* The address sanitizer has faults of its own, one in 8 pages. */
+		cr_expect_lt(after.ru_minflt - before.ru_minflt, 320, "%ld faults in 1280 pages",
 			     after.ru_minflt - before.ru_minflt);
 		quoit__segment_close(&seg);
 	}

@@ -157,6 +157,9 @@ Test(segments_sysv, whose_segment_was_removed_by_hand_do_not_lend_their_set_to_t
 	cr_expect_neq(new.sem_id, old.sem_id);
 	cr_expect_eq(set_value(new.sem_id, QUOIT__SEM_PEERS), 0);
 	quoit__segment_close(&old);
+	cr_assert_eq(shmctl(new.shm_id, IPC_RMID, NULL), 0);
+	cr_expect_eq(quoit__segment_unlink(&name), -ENOENT);
+	cr_expect_not(seg_set_exists(new.sem_id), "gone all the same");
 	quoit__segment_close(&new);
 }
 

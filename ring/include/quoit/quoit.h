@@ -135,7 +135,8 @@ struct quoit_msg {
  * nothing that hinders the next one. All space is reserved here. opt may be NULL.
  *
  * -EEXIST the name is taken; -ENOSPC no room (/dev/shm, disk, SHMALL); -EACCES, -EPERM permission;
- * -ENAMETOOLONG, -ENOENT (folder); -ENOMEM, -EMFILE; -E2BIG unknown options.
+ * -ENAMETOOLONG, -ENOENT (folder); -ENOMEM, -EMFILE; -EFBIG over RLIMIT_FSIZE; -E2BIG unknown
+ * options; -EINVAL System V: a mode without 0600, which would lock its owner out.
  */
 QUOIT_MUST_CHECK QUOIT_API int quoit_create(const char *name, const struct quoit_options *opt,
 					    struct quoit **ret_ring);
@@ -151,9 +152,10 @@ QUOIT_MUST_CHECK QUOIT_API int quoit_attach(const char *name, const struct quoit
 					    struct quoit **ret_ring);
 /** Detach. Endpoints opened from the ring stay valid: they hold the mapping. NULL is allowed. */
 QUOIT_API void quoit_detach(struct quoit *q);
-/** Remove a ring: blocked and running peers get -EIDRM, the name is free at once. */
+/** Remove a ring: blocked and running peers get -EIDRM, the name is free at once. -EBUSY: somebody
+ * alive is making it. */
 QUOIT_MUST_CHECK QUOIT_API int quoit_remove(const char *name);
-/** Change permission bits (0 to 0777). System V: IPC_SET. */
+/** Change permission bits (0 to 0777). System V: IPC_SET, and -EINVAL for a mode without 0600. */
 QUOIT_MUST_CHECK QUOIT_API int quoit_chmod(const char *name, mode_t mode);
 /** Change owner and group; (uid_t)-1 or (gid_t)-1 keeps one. System V: IPC_SET. */
 QUOIT_MUST_CHECK QUOIT_API int quoit_chown(const char *name, uid_t uid, gid_t gid);
@@ -274,10 +276,10 @@ QUOIT_API uint32_t quoit_consumer_id(const struct quoit_consumer *c);
  */
 static inline int quoit_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload);
 /**
- * Publish a reserved record of len bytes, at most what was reserved, and wake who sleeps. A producer
- * that commits in the order of its reservations is read in that order.
- * -EAGAIN, MPMC only: others had to step over this slot while this process was stopped, and there
- * is no room for its new place: the reservation stays, call again.
+ * Publish a reserved record of len bytes, at most what was reserved, and wake who sleeps. A
+ * producer that commits in the order of its reservations is read in that order. -EAGAIN, MPMC only:
+ * others had to step over this slot while this process was stopped, and there is no room for its
+ * new place: the reservation stays, call again.
  */
 static inline int quoit_commit(struct quoit_producer *p, void *payload, uint32_t len,
 			       uint32_t type);
