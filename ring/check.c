@@ -175,7 +175,7 @@ static void check_spsc(struct quoit_inspect *v, struct quoit__report *r)
 	if (v->data == NULL || head % 8 != 0)
 		return;
 	end = walk_records(v, r, &bad);
-	if (!bad && (int64_t)(producer - end) > 0 && producer - head <= capacity &&
+	if (!bad && (int64_t)(producer - end) > 0 && producer - consumer <= capacity &&
 	    v->data_size == capacity)
 		quoit__problem(r, QUOIT__CORRUPT, v->geo.data_offset + (end & (capacity - 1)),
 			       "record at position %" PRIu64

@@ -45,12 +45,18 @@ static const void *copy_out(struct quoit_inspect *v, const unsigned char *p, uin
 
 /* ---- SPSC ----------------------------------------------------------------------------------- */
 
+/* What lies before this may be overwritten. In a copy that is cut off so early, head will do. */
+static const _Atomic uint64_t *spsc_oldest(const struct quoit_inspect *v)
+{
+	return v->rows != NULL ? &v->rows[1].position : &v->control->head;
+}
+
 /* The record at the cursor, as it seems: LOOK_RECORD, LOOK_END or -EBADMSG. *size is its footprint.
  */
 static int spsc_look(struct quoit_inspect *v, uint64_t *size, struct quoit_record *ret)
 {
 	const struct quoit__geometry *g = &v->geo;
-	uint64_t at = v->cursor & (g->capacity - 1), consumed, w, len;
+	uint64_t at = v->cursor & (g->capacity - 1), w, len;
 
 	if (at + 8 > v->data_size)
 		return LOOK_END; /* cut off here */
@@ -73,9 +79,7 @@ static int spsc_look(struct quoit_inspect *v, uint64_t *size, struct quoit_recor
 		return at + *size == g->capacity && len % 8 == 0 ? LOOK_RECORD : -EBADMSG;
 	if (len > g->max_record)
 		return -EBADMSG;
-	/* Relaxed: tells only how the record is called. */
-	consumed = atomic_load_explicit(&v->rows[1].position, memory_order_relaxed);
-	ret->state = (int64_t)(v->cursor - consumed) < 0 ? QUOIT_RECORD_TAKEN : QUOIT_RECORD_READY;
+	ret->state = QUOIT_RECORD_READY;
 	if (at + *size <= v->data_size)
 		ret->data = copy_out(v, v->data + at + 8, (uint32_t)len);
 	return LOOK_RECORD;
@@ -86,8 +90,9 @@ static int spsc_next(struct quoit_inspect *v, struct quoit_record *ret, uint64_t
 	struct quoit_record record;
 
 	for (int turn = 0; turn < 2; turn++) {
-		/* S3: what lies before head may be overwritten. */
-		uint64_t head = atomic_load_explicit(&v->control->head, memory_order_acquire);
+		/* S2: what lies before the consumer's position may be overwritten, even if head has
+		 * not been moved yet. */
+		uint64_t head = atomic_load_explicit(spsc_oldest(v), memory_order_acquire);
 		uint64_t size = 0;
 		int r;
 
@@ -100,10 +105,10 @@ static int spsc_next(struct quoit_inspect *v, struct quoit_record *ret, uint64_t
 		if (v->cursor - head == v->geo.capacity)
 			return LOOK_END;
 		r = spsc_look(v, &size, &record);
-		/* S4: the copy before the second look at head. The producer writes there only after
-		 * it has seen head move on. */
+		/* V1: the copy before the second look. The producer writes there only after it has
+		 * seen the consumer move on. */
 		atomic_thread_fence(memory_order_acquire);
-		head = atomic_load_explicit(&v->control->head, memory_order_relaxed);
+		head = atomic_load_explicit(spsc_oldest(v), memory_order_relaxed);
 		if ((int64_t)(head - v->cursor) > 0)
 			continue;
 		if (r == LOOK_RECORD) {
@@ -117,7 +122,7 @@ static int spsc_next(struct quoit_inspect *v, struct quoit_record *ret, uint64_t
 
 static void spsc_seek_end(struct quoit_inspect *v)
 {
-	uint64_t head = atomic_load_explicit(&v->control->head, memory_order_acquire);
+	uint64_t head = atomic_load_explicit(spsc_oldest(v), memory_order_acquire);
 	/* S1 is what counts; the row may lag behind it by a batch. */
 	uint64_t tail = atomic_load_explicit(&v->rows[0].position, memory_order_acquire);
 
@@ -278,7 +283,9 @@ void quoit_inspect_rewind(struct quoit_inspect *v)
 
 	if (v->control == NULL)
 		return;
-	v->cursor = v->floor = atomic_load_explicit(&v->control->head, memory_order_acquire);
+	v->cursor = v->floor =
+		atomic_load_explicit(v->geo.kind == QUOIT_SPSC ? spsc_oldest(v) : &v->control->head,
+				     memory_order_acquire);
 	v->at_end = v->following = false;
 	if (v->geo.kind != QUOIT_MPMC)
 		return;

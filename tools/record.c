@@ -8,8 +8,7 @@
 
 static const char *state_of(const struct quoit_record *record)
 {
-	static const char *const names[] = {"?",    "ready",   "writing", "reading",
-					    "void", "padding", "taken"};
+	static const char *const names[] = {"?", "ready", "writing", "reading", "void", "padding"};
 
 	return record->state < sizeof(names) / sizeof(*names) ? names[record->state] : "?";
 }

@@ -45,6 +45,14 @@ struct damage {
 	void (*plant)(const struct image *i);
 };
 
+static _Atomic uint64_t *first_header(const struct image *i)
+{
+	uint64_t position = row_of(i, 1)->position;
+
+	return (_Atomic uint64_t *)(void *)((unsigned char *)slot_of(i, 0) +
+					    position % header_of(i)->capacity);
+}
+
 #define PLANT(name, statement)                                                                     \
 	static void name(const struct image *i)                                                    \
 	{                                                                                          \
@@ -65,8 +73,9 @@ PLANT(far_head, control_of(i)->head += 4096)
 PLANT(odd_consumer, row_of(i, 1)->position += 1)
 PLANT(far_consumer, row_of(i, 1)->position += 8192)
 PLANT(far_producer, row_of(i, 0)->position += 8192)
-PLANT(lost_record, slot_of(i, 0)->word ^= UINT64_C(1) << 63) /* SPSC: the first header */
-PLANT(long_record, slot_of(i, 0)->word |= UINT64_C(0xffff) << 32)
+/* SPSC: the header that the consumer is at. */
+PLANT(lost_record, *first_header(i) ^= UINT64_C(1) << 63)
+PLANT(long_record, *first_header(i) |= UINT64_C(0xffff) << 32)
 PLANT(bad_phase, slot_of(i, 3)->word |= 15)
 PLANT(bad_owner, slot_of(i, 3)->word = quoit__word(0, QUOIT__WRITING, 500))
 PLANT(absent_owner, slot_of(i, 3)->word = quoit__word(0, QUOIT__READING, 60))

@@ -56,7 +56,6 @@ enum quoit_record_state {
 	QUOIT_RECORD_READING = 3, /* lent to a reader (MPMC) */
 	QUOIT_RECORD_VOID = 4,    /* stepped over, still its owner's (MPMC) */
 	QUOIT_RECORD_PADDING = 5, /* skip to the start of the ring (SPSC) */
-	QUOIT_RECORD_TAKEN = 6,   /* already advanced over, still in memory (history, SPSC) */
 };
 
 struct quoit_inspect; /* a read-only view of a ring or of a copied segment */
