@@ -248,8 +248,10 @@ static int mpmc_look(struct quoit_inspect *v, uint64_t ticket, uint64_t tail,
 
 static int mpmc_next(struct quoit_inspect *v, struct quoit_record *ret, uint64_t *missed)
 {
-	/* From one lap behind the head to one before the tail, and the hints lag a little. */
-	uint64_t most = 3 * v->geo.slots + 256;
+	/* From one lap behind the head to one before the tail, and the hints lag a little; no more
+	 * than what is there, whatever the header says. */
+	uint64_t there = v->geo.slot_stride != 0 ? v->data_size / v->geo.slot_stride : 0;
+	uint64_t most = 3 * (v->geo.slots < there ? v->geo.slots : there) + 256;
 	uint64_t head = atomic_load_explicit(&v->control->head, memory_order_acquire);
 	uint64_t oldest = v->following ? head : head - v->geo.slots;
 

@@ -209,8 +209,10 @@ static void describe(struct quoit *q, const struct quoit__header *h)
 	memcpy(q->info.name, q->seg.name.canonical, sizeof(q->info.name));
 }
 
-/* Make a handle of a mapped segment; takes it over, also on failure. */
-static int adopt(struct quoit__segment *seg, const struct quoit_options *o, struct quoit **ret)
+/* Make a handle of a mapped segment; takes it over, also on failure. removed_too: for the remover.
+ */
+static int adopt(struct quoit__segment *seg, const struct quoit_options *o, bool removed_too,
+		 struct quoit **ret)
 {
 	struct quoit__header copy;
 	struct quoit *q = calloc(1, sizeof(*q));
@@ -236,10 +238,11 @@ static int adopt(struct quoit__segment *seg, const struct quoit_options *o, stru
 	else if (q->geo.sem_id >= 0 && quoit__sem_set_check(q->geo.sem_id) != 0)
 		q->geo.sem_id = -1;
 	r = -EIDRM;
-	if (state == QUOIT__REMOVED)
+	if (state == QUOIT__REMOVED && !removed_too)
 		goto fail;
 	r = -EPROTO;
-	if (state != QUOIT__READY || (o->kind != 0 && o->kind != copy.kind))
+	if ((state != QUOIT__READY && state != QUOIT__REMOVED) ||
+	    (o->kind != 0 && o->kind != copy.kind))
 		goto fail;
 	bind_ring(q);
 	q->flags = o->flags;
@@ -259,7 +262,7 @@ fail:
 }
 
 static int attach_parsed(const struct quoit__name *name, const struct quoit_options *o,
-			 struct quoit **ret)
+			 bool removed_too, struct quoit **ret)
 {
 	struct quoit__segment seg;
 	int r;
@@ -273,7 +276,7 @@ static int attach_parsed(const struct quoit__name *name, const struct quoit_opti
 		quoit__segment_close(&seg);
 		return r;
 	}
-	return adopt(&seg, o, ret);
+	return adopt(&seg, o, removed_too, ret);
 }
 
 static int create_parsed(const struct quoit__name *name, struct quoit_options *o,
@@ -299,7 +302,7 @@ static int create_parsed(const struct quoit__name *name, struct quoit_options *o
 			quoit__sem_set_remove(m.sem_made);
 		return r;
 	}
-	r = adopt(&seg, o, ret);
+	r = adopt(&seg, o, false, ret);
 	/* Nobody removes a memfd by name: its creator takes the set along. */
 	if (r == 0 && name->backend == QUOIT_MEMFD)
 		(*ret)->sem_made = m.sem_made;
@@ -325,7 +328,7 @@ int quoit_create(const char *name, const struct quoit_options *opt, struct quoit
 		r = create_parsed(&parsed, &o, ret_ring);
 		if (r != -EEXIST || (o.flags & QUOIT_CREATE_OR_ATTACH) == 0)
 			return r;
-		r = attach_parsed(&parsed, &again, ret_ring);
+		r = attach_parsed(&parsed, &again, false, ret_ring);
 		if (r != -ENOENT && r != -EIDRM && r != -EOWNERDEAD)
 			return r;
 	}
@@ -343,7 +346,7 @@ int quoit_attach(const char *name, const struct quoit_options *opt, struct quoit
 	r = read_options(opt, &o);
 	if (r == 0)
 		r = quoit__name_parse(name, &parsed);
-	return r != 0 ? r : attach_parsed(&parsed, &o, ret_ring);
+	return r != 0 ? r : attach_parsed(&parsed, &o, false, ret_ring);
 }
 
 void quoit__unref(struct quoit *q)
@@ -375,11 +378,11 @@ int quoit_remove(const char *name)
 	r = quoit__name_parse(name, &parsed);
 	if (r != 0)
 		return r;
-	r = attach_parsed(&parsed, &o, &q);
+	/* A remover that was killed half-way left the mark: finish its work. */
+	r = attach_parsed(&parsed, &o, true, &q);
 	/* Its owner may have shut himself out; he may also let himself in again. */
-	if (r == -EACCES && parsed.backend == QUOIT_SHM &&
-	    quoit__segment_chmod(&parsed, 0600) == 0)
-		r = attach_parsed(&parsed, &o, &q);
+	if (r == -EACCES && parsed.backend == QUOIT_SHM && quoit__segment_chmod(&parsed, 0600) == 0)
+		r = attach_parsed(&parsed, &o, true, &q);
 	if (r == -ENOENT)
 		return r;
 	if (r == 0) {

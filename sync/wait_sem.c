@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <semaphore.h>
+#include <string.h>
 
 #include "sync/backend.h"
 
@@ -27,6 +28,20 @@ static sem_t *sem_of(const struct sync_event *e, uint32_t seq)
 	return (sem_t *)e->sem + (seq & 1);
 }
 
+/*
+ * The C library trusts what lies in a sem_t, and aborts if the kernel does not like it; a peer, or
+ * a flipped bit, must not be able to do that to us. Behind the first 64 bits, value and waiters, it
+ * never changes: compare that with a fresh one.
+ */
+static bool is_sound(const sem_t *sem)
+{
+	sem_t fresh;
+
+	memset(&fresh, 0, sizeof(fresh));
+	return sem_init(&fresh, 1, 0) == 0 &&
+	       memcmp((const char *)sem + 8, (const char *)&fresh + 8, sizeof(fresh) - 8) == 0;
+}
+
 static int sem_init_event(const struct sync_event *e)
 {
 	return sem_init(sem_of(e, 0), 1, 0) == 0 && sem_init(sem_of(e, 1), 1, 0) == 0 ? 0 : -errno;
@@ -38,6 +53,8 @@ static int sem_sleep(const struct sync_event *e, uint32_t seq, int64_t nap_ns,
 	struct timespec now, end;
 
 	(void)p;
+	if (!is_sound(sem_of(e, seq)))
+		return -EBADMSG;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	end = sync_timespec(now.tv_nsec + nap_ns);
 	end.tv_sec += now.tv_sec;
@@ -55,9 +72,12 @@ static uint32_t sem_wake(const struct sync_event *e, uint32_t seq, uint32_t slee
 	uint32_t called = 0;
 	int value = 0;
 
+	if (!is_sound(sem_of(e, seq)))
+		return 0;
 	sem_getvalue(sem_of(e, seq), &value);
-	/* A value that has been tampered with ends the loop at once, or fails with EOVERFLOW. */
-	for (int64_t v = value; v < (int64_t)sleepers_max && sem_post(sem_of(e, seq)) == 0; v++)
+	/* A negative value has been tampered with; a huge one ends the loop at once. */
+	for (int64_t v = value < 0 ? 0 : value;
+	     v < (int64_t)sleepers_max && sem_post(sem_of(e, seq)) == 0; v++)
 		called++; /* at most: posts without a waiter stay in user space */
 	return called;
 }
