@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# What `cmake --install` puts where: libraries, headers, man pages, and how other projects find them,
-# by find_package(quoit) or by pkg-config.
+# What `cmake --install` puts where: libraries, headers, man pages, and how other projects find
+# them, by find_package(quoit) or by pkg-config.
 include(CMakePackageConfigHelpers)
 
 install(

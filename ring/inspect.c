@@ -276,7 +276,7 @@ int quoit_inspect_stats(const struct quoit_inspect *v, struct quoit_stats *ret_s
 	if (v->control == NULL || v->rows == NULL)
 		return -EBADMSG;
 	/* Slots that are not here cannot be asked; the hints stand as they are. */
-	if (v->data_size < v->geo.capacity)
+	if (v->data == NULL || v->data_size < v->geo.capacity)
 		q.geo.slots = 0;
 	r = quoit_get_stats(&q, ret_stats);
 	if (r == 0 && v->geo.kind == QUOIT_MPMC && q.geo.slots == 0) {

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# See quoit at work: a real file through shared memory between two processes, a look at the ring while
-# it runs, a producer killed half-way and replaced.
+# See quoit at work: a real file through shared memory between two processes, a look at the ring
+# while it runs, a producer killed half-way and replaced.
 #
-#   scripts/demo.sh [MEGABYTES]    size of the file, default 400
+#   scripts/demo.sh [MEGABYTES]    size of the file, default 600
 #
-# Installs what is missing (scripts/setup.sh), builds, shows, cleans up. Exit code 0 if every step did
-# what it should.
+# Installs what is missing (scripts/setup.sh), builds, shows, cleans up. Exit code 0 if every step
+# did what it should.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-megabytes=${1:-400}
+megabytes=${1:-600}
 if [[ ! $megabytes =~ ^[1-9][0-9]{0,5}$ ]]; then
 	sed -n '4,10s/^# \{0,1\}//p' "$0" >&2
 	exit 2
@@ -28,7 +28,7 @@ cleanup() {
 	for pid in "${children[@]}"; do
 		kill -9 "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
 	done
-	for ring in spsc mpmc load kill; do
+	for ring in lines spsc mpmc load kill; do
 		"$bin/quoit" -q rm "shm:$prefix-$ring" >/dev/null 2>&1
 	done
 	rm -rf "$work"
@@ -41,9 +41,11 @@ bold='' plain=''
 if [[ -t 1 ]]; then
 	bold=$'\033[1m' plain=$'\033[0m'
 fi
-# A terminal shows a progress line that rewrites itself; a log gets a line a second.
+# A terminal shows a progress line that rewrites itself; a log gets lines.
 progress=()
-[[ -t 2 ]] || progress=(--stats 1)
+[[ -t 2 ]] || progress=(--stats 0.1)
+# Should anything go wrong, nobody waits for ever.
+patience=(--timeout 20)
 
 title() {
 	step=$((step + 1))
@@ -93,7 +95,7 @@ make_file() {
 	: >"$work/sent"
 	while ((have < size)); do
 		# head closes the pipe when it has enough; files that vanish meanwhile do not matter.
-		{ tar -cf - -C / --ignore-failed-read usr/lib usr/bin usr/share usr/include 2>/dev/null || true; } |
+		{ tar -cf - -C / --ignore-failed-read usr/lib usr/bin usr/share 2>/dev/null || true; } |
 			head -c $((size - have)) >>"$work/sent"
 		have=$(stat -c %s "$work/sent")
 		((have > 0)) || fail "there is nothing to read in /usr"
@@ -105,26 +107,40 @@ build() {
 	"$root/scripts/setup.sh"
 	cd "$root"
 	# What tests and benchmarks need may not be installed; but a build that has them is left as it is.
-	{ { [[ -e build/CMakeCache.txt ]] || cmake --preset release -DBUILD_TESTING=OFF -DQUOIT_PERF=OFF; } &&
-		cmake --build --preset release -j "$(nproc)" --target quoit quoit-produce quoit-consume; } \
-		>"$work/build.log" 2>&1 || {
-		cat "$work/build.log"
-		fail "the build"
-	}
+	if [[ ! -e build/CMakeCache.txt ]]; then
+		cmake --preset release -DBUILD_TESTING=OFF -DQUOIT_PERF=OFF >"$work/build.log" 2>&1 ||
+			fail "configuring: $(cat "$work/build.log")"
+	fi
+	cmake --build --preset release -j "$(nproc)" --target quoit quoit-produce quoit-consume \
+		>"$work/build.log" 2>&1 || fail "building: $(cat "$work/build.log")"
 	cd "$OLDPWD"
+}
+
+three_lines() {
+	local ring=shm:$prefix-lines said
+
+	title "Three lines into a ring; they stay there until somebody takes them"
+	printf '   $ printf "%%s\\n" one two three | quoit-produce --create --lines %s\n' "$ring"
+	printf '%s\n' one two three | "$bin/quoit-produce" --create --lines --quiet "$ring" ||
+		fail "quoit-produce --lines"
+	show "$bin/quoit" dump --records "$ring" || fail "quoit dump"
+	said=$(show "$bin/quoit-consume" --lines --quiet --remove "$ring") || fail "quoit-consume --lines"
+	printf '%s\n' "$said"
+	[[ $(tail -n 3 <<<"$said" | tr -d ' ') == $'one\ntwo\nthree' ]] || fail "they came out otherwise"
 }
 
 stream_file() {
 	local kind=$1 ring=shm:$prefix-$1
-	local produce=("$bin/quoit-produce" "$ring")
-	local consume=("$bin/quoit-consume" --create --kind "$kind" --ring-size 4M --remove "$ring")
+	local consume=("$bin/quoit-consume" --create --kind "$kind" --ring-size 4M)
 	[[ $kind == spsc ]] || consume+=(--slot-size 64K)
+	consume+=(--remove "$ring")
 
 	title "The file through ${kind^^}: $2"
 	printf '   one terminal:   $ quoit-produce %s < sent\n' "$ring"
 	printf '   another:        $ %s > received\n' "${consume[*]/#"$bin/"/}"
-	background producer "${produce[@]}" <"$work/sent"
-	"${consume[@]}" "${progress[@]}" >"$work/received" || fail "quoit-consume: exit code $?"
+	background producer "$bin/quoit-produce" "${patience[@]}" "$ring" <"$work/sent"
+	"${consume[@]}" "${patience[@]}" "${progress[@]}" >"$work/received" ||
+		fail "quoit-consume: exit code $?"
 	reap "$pid" producer 0
 	same "$work/received"
 	rm "$work/received"
@@ -134,15 +150,16 @@ generated_load() {
 	local ring=shm:$prefix-load
 
 	title "A generated load: 64-byte records as fast as they go, sequence and checksum verified"
-	background producer "$bin/quoit-produce" --generate 20M --size 64 --verify "$ring"
-	show "$bin/quoit-consume" --create --ring-size 1M --remove --verify "$ring" ||
+	background producer "$bin/quoit-produce" "${patience[@]}" --generate 20M --size 64 --verify "$ring"
+	show "$bin/quoit-consume" "${patience[@]}" --create --ring-size 1M --remove --verify "$ring" ||
 		fail "quoit-consume --verify"
 	reap "$pid" producer 0
 
 	title "The same ring kind at 200,000 records a second: latency, and a look at it meanwhile"
-	background producer "$bin/quoit-produce" --create --generate 1M --size 64 --rate 200k --latency "$ring"
+	background producer "$bin/quoit-produce" "${patience[@]}" --create --generate 1M --size 64 \
+		--rate 200k --latency "$ring"
 	local producer=$pid
-	background consumer "$bin/quoit-consume" --latency --remove "$ring"
+	background consumer "$bin/quoit-consume" "${patience[@]}" --latency --remove "$ring"
 	local consumer=$pid
 	sleep 0.5
 	note '$ quoit ls    (only the rings of this demo)'
@@ -151,7 +168,9 @@ generated_load() {
 	grep "$prefix-load.*open" "$work/ls" >/dev/null || fail "quoit ls does not show the ring"
 	show "$bin/quoit" peers "$ring" || fail "quoit peers"
 	show "$bin/quoit" stat -i 1 -c 3 "$ring" || fail "quoit stat"
-	show "$bin/quoit" dump --records -x --limit 2 "$ring" || fail "quoit dump"
+	note "\$ quoit dump --header $ring    (the first lines)"
+	"$bin/quoit" dump --header "$ring" >"$work/dump" || fail "quoit dump"
+	sed -n '1,11s/^/     /p' "$work/dump"
 	note "Nobody was disturbed:"
 	reap "$consumer" consumer 0
 	reap "$producer" producer 0
@@ -162,11 +181,13 @@ killed_producer() {
 	local ring=shm:$prefix-kill
 
 	title "A producer is killed in mid-stream, a second one finishes"
-	background consumer "$bin/quoit-consume" --create --ring-size 4M --resume --remove "$ring" \
-		>"$work/received"
+	background consumer "$bin/quoit-consume" "${patience[@]}" --create --ring-size 4M --resume \
+		--remove "$ring" >"$work/received"
 	local consumer=$pid
-	background first "$bin/quoit-produce" --rate 1500 "$ring" <"$work/sent"
-	note "The first producer, slowed down to some 100 MB/s, is process $pid."
+	# 64 KiB a record; so that the whole file would take 3 s.
+	background first "$bin/quoit-produce" "${patience[@]}" \
+		--rate $((megabytes * 1000000 / 65536 / 3 + 1)) "$ring" <"$work/sent"
+	note "The first producer, slowed down to take 3 seconds, is process $pid."
 	sleep 1.5
 	kill -9 "$pid"
 	wait "$pid" 2>/dev/null || true
@@ -178,7 +199,7 @@ killed_producer() {
 	note "$size bytes have come through so far."
 	((size < megabytes * 1000000)) || fail "the producer had finished before it was killed"
 	printf '   $ quoit-produce --seek-committed %s < sent\n' "$ring"
-	background second "$bin/quoit-produce" --seek-committed "$ring" <"$work/sent"
+	background second "$bin/quoit-produce" "${patience[@]}" --seek-committed "$ring" <"$work/sent"
 	reap "$pid" second 0
 	note "And the consumer, which lived through it:"
 	reap "$consumer" consumer 0
@@ -195,6 +216,7 @@ title "Making a file of $megabytes MB out of this system's own files"
 make_file
 note "SHA-256 $expected"
 
+three_lines
 stream_file spsc "one producer, one consumer, records of any length"
 stream_file mpmc "many of both, slots stamped with their owner"
 generated_load

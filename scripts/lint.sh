@@ -29,8 +29,8 @@ check_format() {
 	return $bad
 }
 
-# The library and the programs. Tests are left to the compilers: Criterion's macros are not readable to
-# the analyzer.
+# The library and the programs. Tests are left to the compilers: the analyzer cannot make out what
+# Criterion's macros expand to.
 check_tidy() {
 	list_sources '*.c' ring sync producer consumer tools |
 		xargs -P "$(nproc)" -n 4 clang-tidy -p "$1" --quiet 2>/dev/null

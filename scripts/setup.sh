@@ -33,7 +33,7 @@ if ! command -v dpkg-query >/dev/null; then
 	exit 0
 fi
 
-installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' 2>/dev/null | sed -n 's/^installed //p')
+installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p')
 missing=()
 for package in "${wanted[@]}"; do
 	grep -qxF "$package" <<<"$installed" || missing+=("$package")

@@ -41,8 +41,11 @@ step() {
 	return 1
 }
 
+# configure_and_build PRESET [BUILD OPTIONS]
 configure_and_build() {
-	cmake --preset "$@" -DQUOIT_WERROR=$werror && cmake --build --preset "$1" -j "$jobs"
+	local preset=$1
+	shift
+	cmake --preset "$preset" -DQUOIT_WERROR=$werror && cmake --build --preset "$preset" -j "$jobs" "$@"
 }
 
 # run_ctest PRESET [CTEST OPTIONS]: adds ctest's count to ours.
@@ -76,7 +79,7 @@ build_and_test() {
 # Half a minute of libFuzzer for each target, beginning from the seeds.
 fuzz_a_little() {
 	local target corpus status=0
-	configure_and_build fuzz || return 1
+	configure_and_build fuzz --target libfuzzer || return 1
 	corpus=$(mktemp -d)
 	for target in build-fuzz/tests/bin/libfuzzer_*; do
 		"$target" -max_total_time=30 -timeout=10 -artifact_prefix="$corpus/" "$corpus" \

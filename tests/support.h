@@ -128,6 +128,18 @@ static inline struct test_names *test_names(void)
 	return &names;
 }
 
+/* "shm", ...; "all" is 0; ends the program on anything else. */
+static inline enum quoit_backend test_backend_from_name(const char *name)
+{
+	for (unsigned i = 0; i < TEST_COUNT(test_backends); i++)
+		if (strcmp(name, quoit_backend_name(test_backends[i])) == 0)
+			return test_backends[i];
+	if (strcmp(name, "all") == 0)
+		return (enum quoit_backend)0;
+	fprintf(stderr, "no such backend: %s\n", name);
+	exit(64);
+}
+
 /* A name that nobody has: the process and a random number are in it. */
 static inline const char *test_name(enum quoit_backend backend)
 {

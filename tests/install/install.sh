@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# install.sh BUILD CC: install what is built to a temporary prefix, move it, and build a small program
-# against it from outside the tree, by find_package and by pkg-config, shared and static.
+# install.sh BUILD CC: install what is built to a temporary prefix, move it, and build a small
+# program against it from outside the tree, by find_package and by pkg-config, shared and static.
 set -euo pipefail
 build=$1 cc=$2
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,7 +22,7 @@ expect() {
 }
 
 # Installed elsewhere than configured, then moved: nothing may depend on where it was.
-cmake --install "$build" --prefix "$work/first" >"$work/install.log" || fail "cmake --install failed"
+cmake --install "$build" --prefix "$work/first" >/dev/null || fail "cmake --install failed"
 mv "$work/first" "$work/moved"
 prefix=$work/moved
 libdir=$(dirname "$(find "$prefix" -name libquoit.so)")
@@ -54,4 +54,4 @@ expect env LD_LIBRARY_PATH="$libdir" "$work/pc_shared"
 "$cc" -std=c11 -static "$here/project/main.c" -o "$work/pc_static" \
 	$(pkg-config --static --cflags --libs quoit)
 expect "$work/pc_static"
-[[ $("$work/pc_static") == *" $version" ]] || fail "quoit.pc says $version, the library something else"
+[[ $("$work/pc_static") == *" $version" ]] || fail "quoit.pc says $version, the library does not"

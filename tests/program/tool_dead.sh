@@ -60,7 +60,6 @@ done
 new_ring
 "$quoit" create -q "$ring"
 echo x | "$produce" -q "$ring"
-start "$quoit" create "shm:$tag-holder" -- sleep 30
 start "$bin/quoit" tail -f "$ring" >/dev/null 2>&1
 watcher=$pid
 until_true grep -q "quoit.${ring#shm:}" "/proc/$watcher/maps"

@@ -14,9 +14,11 @@ int main(void)
 	char text[16];
 
 	if (quoit_create("memfd:install", &options, &ring) != 0 ||
-	    quoit_producer_open(ring, &producer) != 0 || quoit_consumer_open(ring, &consumer) != 0 ||
+	    quoit_producer_open(ring, &producer) != 0 ||
+	    quoit_consumer_open(ring, &consumer) != 0 ||
 	    quoit_send(producer, "thrown", 7, 0, NULL) != 0 ||
-	    quoit_recv(consumer, text, sizeof(text), &msg, NULL) != 1 || strcmp(text, "thrown") != 0)
+	    quoit_recv(consumer, text, sizeof(text), &msg, NULL) != 1 ||
+	    strcmp(text, "thrown") != 0)
 		return 1;
 	quoit_producer_close(producer);
 	quoit_consumer_close(consumer);

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+#
+# Crash tests: kill.c and stop.c at random moments, freeze.c at every so-manieth instruction. More by
+# hand: crash_kill --rounds 100000, crash_freeze --every 1. They are about processes: nothing for the
+# thread sanitizer. step.cmake has those that kill at each instruction.
+
+if(QUOIT_SANITIZE STREQUAL thread)
+	return()
+endif()
+
+set(kill_rounds 500)
+set(stop_rounds 60)
+set(freeze_every 41)
+if(QUOIT_SANITIZE)
+	set(kill_rounds 100)
+	set(stop_rounds 20)
+	set(freeze_every 211)
+endif()
+
+# crash_test(NAME TARGET ARG...)
+function(crash_test name target)
+	quoit_add_program_test(crash-${name} crash ${target} ${ARGN} --timeout 200 TIMEOUT 240)
+endfunction()
+
+foreach(backend shm sysv file memfd)
+	set(place --backend ${backend})
+	crash_test(kill-spsc-${backend} crash_kill --kind spsc ${place} --rounds ${kill_rounds})
+	crash_test(
+		kill-mpmc-${backend} crash_kill --kind mpmc --peers 2 ${place} --rounds ${kill_rounds}
+	)
+	crash_test(stop-spsc-${backend} crash_stop --kind spsc ${place} --rounds ${stop_rounds})
+	crash_test(
+		stop-mpmc-${backend} crash_stop --kind mpmc --peers 2 ${place} --capacity 1024
+		--rounds ${stop_rounds}
+	)
+endforeach()
+
+# Through the ends of 64-bit positions, and of the 48-bit turns of a ring of 16 slots.
+crash_test(
+	kill-spsc-wrap crash_kill --kind spsc --rounds ${kill_rounds} --start 18446744073709543424
+)
+crash_test(
+	kill-mpmc-wrap crash_kill --kind mpmc --peers 2 --rounds ${kill_rounds} --capacity 1024
+	--start 4503599627368448
+)
+
+# From different instructions on, so that together the tests meet more of them.
+set(from 0)
+foreach(backend shm sysv memfd)
+	crash_test(freeze-${backend} crash_freeze --backend ${backend} --every ${freeze_every} --from ${from})
+	math(EXPR from "${from} + 13")
+endforeach()
+crash_test(
+	freeze-wrap crash_freeze --every ${freeze_every} --from ${from} --start 18446744073709551000
+)
+
+include(${CMAKE_CURRENT_LIST_DIR}/step.cmake OPTIONAL)

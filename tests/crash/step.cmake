@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: MIT
+#
+# crash_step kills a process at every instruction of an operation; docs/CRASH.md has the long runs.
+# Here: every instruction of the hot path; a sample of the rest. It steps through x86-64, and what
+# the sanitizers add is not what it is about.
+
+if(QUOIT_SANITIZE OR NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+	return()
+endif()
+
+set(hot reserve,commit,discard,send,send-batch,peek,advance,recv,recv-batch)
+set(life open-p,open-c,close-p,close-c,reap-p,reap-c,repair,attach,create,remove)
+set(awake empty,half,full,wrap,lent,large)
+
+quoit_add_program_test(
+	crash-step-hot crash crash_step --op ${hot} --state ${awake} --backend memfd --jobs 3
+)
+quoit_add_program_test(
+	crash-step-backends crash crash_step --op ${hot} --state ${awake} --backend shm,sysv,file
+	--max-kills 8 --jobs 3
+)
+quoit_add_program_test(
+	crash-step-asleep crash crash_step --state futex,sem,sysvsem,eventfd --backend memfd,sysv
+	--max-kills 6 --jobs 8
+)
+quoit_add_program_test(crash-step-life crash crash_step --op ${life} --max-kills 6 --jobs 3)
+quoit_add_program_test(
+	crash-step-pairs crash crash_step --pairs --backend memfd --max-kills 24 --jobs 8
+)
