@@ -115,7 +115,8 @@ static void taken(struct quoit_consumer *c, uint64_t ticket, uint32_t len)
 	__atomic_store_n(&h->line->position, c->ticket, __ATOMIC_RELAXED);
 	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
 	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
-	if (quarter <= 1 || (ticket + 1) % quarter == 0)
+	/* slots is a power of two: no division. */
+	if (quarter <= 1 || ((ticket + 1) & (quarter - 1)) == 0)
 		tell_producers(c);
 }
 
@@ -267,6 +268,43 @@ static int take(struct quoit_consumer *c, struct taking *t)
 	if (passed != 0 || h % 16 == 0)
 		help(&q->control->head, h);
 	return r != -EAGAIN ? r : redelivered(c, t);
+}
+
+/* The common case of take(), without its detours: the record at our ticket, committed and short. */
+bool quoit__mpmc_recv_next(struct quoit_consumer *c, void *buf, uint32_t cap,
+			   struct quoit_msg *ret_msg)
+{
+	const struct quoit *q = c->ep.ring;
+	const struct quoit__geometry *g = &q->geo;
+	uint64_t ticket = c->ticket, turn = quoit__turn(g, ticket);
+	struct quoit__slot *slot = quoit__slot_at(q, ticket);
+	/* M1: pairs with the commit. */
+	uint64_t w = atomic_load_explicit(&slot->word, memory_order_acquire), desc;
+	uint32_t len;
+
+	if (w != quoit__word(turn, QUOIT__COMMITTED, 0))
+		return false;
+	desc = atomic_load_explicit(&slot->desc, memory_order_relaxed);
+	len = (uint32_t)(desc >> 32);
+	if (len > cap || len > COPY_MAX || len > g->slot_size)
+		return false;
+	__builtin_prefetch(quoit__slot_at(q, ticket + PREFETCH), 1);
+	if (len != 0)
+		racy_copy(buf, slot->payload, len);
+	/* M2: our reads are over; lost: take() looks again. */
+	if (!atomic_compare_exchange_strong_explicit(
+		    &slot->word, &w, quoit__word(quoit__next_turn(g, turn), QUOIT__FREE, 0),
+		    memory_order_acq_rel, memory_order_relaxed))
+		return false;
+	c->ticket = ticket + 1;
+	if (c->ticket % 16 == 0)
+		help(&c->ep.ring->control->head, c->ticket);
+	ret_msg->data = buf;
+	ret_msg->len = len;
+	ret_msg->type = (uint32_t)desc;
+	ret_msg->cookie = 0;
+	taken(c, ticket, len);
+	return true;
 }
 
 /* ---- calls ---------------------------------------------------------------------------------- */

@@ -23,7 +23,7 @@ quoit_add_program_test(
 	crash-step-asleep crash crash_step --state futex,sem,sysvsem,eventfd --backend memfd,sysv
 	--max-kills 6 --jobs 8
 )
-quoit_add_program_test(crash-step-life crash crash_step --op ${life} --max-kills 6 --jobs 3)
+quoit_add_program_test(crash-step-life crash crash_step --op ${life} --max-kills 4 --jobs 3)
 quoit_add_program_test(
 	crash-step-pairs crash crash_step --pairs --backend memfd --max-kills 24 --jobs 8
 )

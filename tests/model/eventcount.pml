@@ -17,8 +17,9 @@
  * them: a waker has been killed.
  *
  * Bounds and switches (-D): SLEEPERS, WAKERS, QUOTA records of each waker, KILLS, VICTIMS (bit mask,
- * sleepers first), FENCE (no membarrier to be had: publishers fence for themselves), SEM (a counting
- * semaphore in place of the futex; wakers fill it up to the number of sleepers).
+ * sleepers first), FENCE (no membarrier to be had: publishers fence for themselves), SEM (two POSIX
+ * semaphores in place of the futex, by the sequence's parity; wakers fill them up to the number of
+ * sleepers), SYSV (a System V semaphore that counts wakes; whoever read v waits for v + 1).
  */
 #ifndef SLEEPERS
 #define SLEEPERS 2
@@ -43,9 +44,14 @@
 byte announced = 0, sequence = 6;
 
 byte data;            /* in memory: records that can be taken */
-byte buffered[WAKERS]; /* in the store buffers */
+byte buffered[WAKERS];  /* in the store buffers */
 bool asleep[SLEEPERS];
-byte sem;             /* value of the semaphore */
+byte sem[2];           /* SEM: values; SYSV: the first counts wakes */
+#ifdef BREAK_ONE_SEM
+#define SEM_OF(s) sem[0]
+#else
+#define SEM_OF(s) sem[(s) % 2]
+#endif
 bool halted[4];
 byte kills;
 bool nap;             /* a waker was killed: sleeps end by themselves */
@@ -61,6 +67,7 @@ byte stored, taken;
 #define S_LOOK_AGAIN 4
 #define S_SLEEP 5
 #define S_ASLEEP 6
+#define S_SYSV 7
 
 proctype sleeper(byte me)
 {
@@ -113,8 +120,34 @@ proctype sleeper(byte me)
 		:: else -> s = 0; st = S_LOOK
 		fi
 	   }
-	:: d_step { ON(S_ASLEEP) && sem > 0 -> sem--; st = S_SLEEP }
-	:: d_step { ON(S_ASLEEP) && sem == 0 && nap -> s = 0; st = S_LOOK }
+	:: d_step { ON(S_ASLEEP) && SEM_OF(s) > 0 -> SEM_OF(s) = SEM_OF(s) - 1; st = S_SLEEP }
+	:: d_step { ON(S_ASLEEP) && SEM_OF(s) == 0 && nap -> s = 0; st = S_LOOK }
+#elif defined(SYSV)
+	:: d_step {
+		ON(S_SLEEP) ->
+#ifdef BREAK_VALUE_LATE
+		i = (sequence == s);
+		st = S_SYSV
+	   }
+	:: d_step {
+		ON(S_SYSV) ->
+		st = (i -> S_ASLEEP : S_LOOK);
+		i = sem[0];
+#else
+		i = sem[0];
+		st = S_SYSV
+	   }
+	:: d_step {
+		ON(S_SYSV) ->
+		st = (sequence == s -> S_ASLEEP : S_LOOK);
+#endif
+		s = 0;
+		if
+		:: st == S_LOOK -> i = 0
+		:: else -> printf("sleeper %d sleeps beyond %d\n", me, i)
+		fi
+	   }
+	:: d_step { ON(S_ASLEEP) && (sem[0] > i || nap) -> i = 0; st = S_LOOK }
 #else
 	:: d_step {
 		ON(S_SLEEP) ->
@@ -190,7 +223,10 @@ proctype waker(byte me)
 #endif
 			printf("waker %d bumps %d\n", B, s);
 			st = W_WAKE;
-			s = 0; a = 0
+#ifndef SEM
+			s = 0;
+#endif
+			a = 0
 		:: else ->
 			/* Another waker was faster. Somebody may have announced anew: the same again. */
 			s = sequence; a = announced;
@@ -217,8 +253,11 @@ proctype waker(byte me)
 	:: d_step {
 		ON(W_WAKE) ->
 #ifdef SEM
-		i = (sem < SLEEPERS -> SLEEPERS - sem : 0);
+		i = (SEM_OF(s) < SLEEPERS -> SLEEPERS - SEM_OF(s) : 0);
 		st = W_POST
+#elif defined(SYSV)
+		sem[0]++;
+		st = W_STORE
 #else
 		i = 0;
 		do
@@ -235,8 +274,8 @@ proctype waker(byte me)
 #endif
 	   }
 #ifdef SEM
-	:: d_step { ON(W_POST) && i > 0 -> sem++; i-- }
-	:: d_step { ON(W_POST) && i == 0 -> st = W_STORE }
+	:: d_step { ON(W_POST) && i > 0 -> SEM_OF(s) = SEM_OF(s) + 1; i-- }
+	:: d_step { ON(W_POST) && i == 0 -> s = 0; st = W_STORE }
 #endif
 #endif
 	od

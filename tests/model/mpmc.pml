@@ -41,6 +41,11 @@
 #ifndef QUOTA
 #define QUOTA 2
 #endif
+/* The first producer may have less to send. */
+#ifndef QUOTA_FIRST
+#define QUOTA_FIRST QUOTA
+#endif
+#define QUOTA_OF(p) ((p) == 0 -> QUOTA_FIRST : QUOTA)
 #ifndef ZC
 #define ZC 0
 #endif
@@ -192,8 +197,8 @@ inline check_head(T_)
 inline next_record()
 {
 	if
-	:: sent == QUOTA -> finished[me] = true; st = P_DONE; T = 0; moved = 0
-	:: sent < QUOTA && hold != NOTICKET -> cur = hold; hold = NOTICKET; st = P_WRITE
+	:: sent == QUOTA_OF(me) -> finished[me] = true; st = P_DONE; T = 0; moved = 0
+	:: sent < QUOTA_OF(me) && hold != NOTICKET -> cur = hold; hold = NOTICKET; st = P_WRITE
 	:: else -> cur = NOTICKET; st = P_START
 	fi
 }

@@ -12,6 +12,12 @@
 #include "ring/ring.h"
 #include "support.h"
 
+#ifdef QUOIT_SANITIZED
+#define RANDOM_ROUNDS 60
+#else
+#define RANDOM_ROUNDS 600
+#endif
+
 TestSuite(damage, .fini = test_cleanup, .timeout = 60);
 
 /* A ring, and a second, private view of its bytes through its descriptor. */
@@ -302,7 +308,7 @@ Test(damage, slot_words_and_descriptors_that_lie_give_an_error_or_nothing)
 {
 	uint64_t seed = 99;
 
-	for (unsigned round = 0; round < 300; round++) {
+	for (unsigned round = 0; round < RANDOM_ROUNDS / 2; round++) {
 		struct victim v = victim_of(QUOIT_MPMC);
 		int result;
 
@@ -344,7 +350,7 @@ Test(damage, random_words_anywhere_never_crash_or_hang_anybody)
 {
 	uint64_t seed = 5;
 
-	for (unsigned round = 0; round < 600; round++) {
+	for (unsigned round = 0; round < RANDOM_ROUNDS; round++) {
 		struct victim v = victim_of(test_kinds[round % 2]);
 		char buf[64] = {0};
 
