@@ -182,7 +182,7 @@ static int unlink_file(const struct quoit__name *name, const struct quoit__segme
 static int check_free(const struct place *at)
 {
 	struct stat st;
-	uint32_t state;
+	uint32_t state = 0;
 	int fd, r = -EEXIST;
 
 	if (fstatat(at->dir, at->base, &st, AT_SYMLINK_NOFOLLOW) != 0)

@@ -155,7 +155,7 @@ static int make(uint32_t key, uint32_t nsems, mode_t mode)
 
 int quoit__sem_set_draft(uint32_t key, uint32_t nsems, mode_t mode, struct quoit__sem_draft *ret)
 {
-	struct quoit__sem_set s;
+	struct quoit__sem_set s = {0};
 	int r = make(key, nsems, mode);
 
 	if (r >= 0) {
@@ -194,7 +194,7 @@ int quoit__sem_set_new(uint32_t nsems, mode_t mode, int32_t *ret_id)
 
 int quoit__sem_set_check(int32_t id)
 {
-	struct quoit__sem_set s;
+	struct quoit__sem_set s = {0};
 	int r = quoit__sem_set_look(id, &s);
 
 	if (r != 0)
@@ -213,7 +213,7 @@ void quoit__sem_set_remove(int32_t id)
 
 int quoit__sem_set_change(int32_t id, mode_t mode, uid_t uid, gid_t gid)
 {
-	struct quoit__sem_set s;
+	struct quoit__sem_set s = {0};
 	struct semid_ds ds;
 	int r = quoit__sem_set_look(id, &s);
 

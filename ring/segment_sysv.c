@@ -106,7 +106,7 @@ static int set_of(const struct quoit__sysv_look *seen, struct quoit__sem_set *re
 static int judge_unfinished(int32_t id, const struct quoit__sysv_look *seen)
 {
 	struct quoit__sysv_look again;
-	struct quoit__sem_set set;
+	struct quoit__sem_set set = {0};
 	int r = seen->kind == QUOIT__SYSV_BUILDING ? -EOWNERDEAD : -EPROTO;
 
 	if (set_of(seen, &set) == 0) {
@@ -123,7 +123,7 @@ static int judge_unfinished(int32_t id, const struct quoit__sysv_look *seen)
 /* No segment: but is somebody about to make it, or to replace one that was half-made? */
 static int judge_missing(uint32_t key)
 {
-	struct quoit__sem_set set;
+	struct quoit__sem_set set = {0};
 
 	return quoit__sem_set_find(key, &set) == 0 && set.mark == QUOIT__SEM_BUILDING &&
 			       quoit__sem_set_locked(set.id)
@@ -147,7 +147,7 @@ static int map(int32_t id, const struct shmid_ds *ds, struct quoit__segment *seg
 /* Writers cannot do without the set: their lives hang on it. Observers do with what there is. */
 static int find_set(const struct quoit__sysv_look *seen, struct quoit__segment *seg)
 {
-	struct quoit__sem_set set;
+	struct quoit__sem_set set = {0};
 	int r = quoit__sem_set_look(seen->sem_id, &set);
 
 	if (r == 0 && !belongs(&set, &seen->ds))
@@ -265,7 +265,7 @@ static int destroy(int32_t shm_id, int32_t sem_id, bool finished)
 static int remove_ring(int32_t id)
 {
 	struct quoit__sysv_look seen;
-	struct quoit__sem_set set;
+	struct quoit__sem_set set = {0};
 
 	quoit__sysv_look(id, &seen);
 	switch (seen.kind) {
@@ -290,7 +290,7 @@ static int remove_ring(int32_t id)
  */
 static void remove_lone_set(uint32_t key)
 {
-	struct quoit__sem_set set;
+	struct quoit__sem_set set = {0};
 
 	if (quoit__sem_set_find(key, &set) != 0 || !quoit__sem_set_is_ours(&set) ||
 	    quoit__sem_set_lock(set.id) != 0)
@@ -323,7 +323,7 @@ static int unlink_sysv(const struct quoit__name *name, const struct quoit__segme
 static int change(const struct quoit__name *name, mode_t mode, uid_t uid, gid_t gid)
 {
 	struct quoit__sysv_look seen;
-	struct quoit__sem_set set;
+	struct quoit__sem_set set = {0};
 	int32_t id = name->id >= 0 ? name->id : quoit__sysv_find(name->key);
 
 	if (name->is_private && name->id < 0)

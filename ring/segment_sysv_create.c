@@ -129,7 +129,7 @@ static int build(const struct quoit__plan *plan, const struct quoit__sem_draft *
 static int check_free(uint32_t key)
 {
 	struct quoit__sysv_look seen;
-	struct quoit__sem_set set;
+	struct quoit__sem_set set = {0};
 	int32_t id;
 
 	/* The set may appear, with the segment, between two looks: twice the same is the truth. */
@@ -276,7 +276,7 @@ static void sweep(void)
 {
 	struct seminfo info;
 	struct semid_ds ds;
-	struct quoit__sem_set set;
+	struct quoit__sem_set set = {0};
 	int last = semctl(0, 0, SEM_INFO, &info);
 
 	for (int i = 0; i <= last; i++) {

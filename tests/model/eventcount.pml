@@ -47,11 +47,7 @@ byte data;            /* in memory: records that can be taken */
 byte buffered[WAKERS];  /* in the store buffers */
 bool asleep[SLEEPERS];
 byte sem[2];           /* SEM: values; SYSV: the first counts wakes */
-#ifdef BREAK_ONE_SEM
-#define SEM_OF(s) sem[0]
-#else
 #define SEM_OF(s) sem[(s) % 2]
-#endif
 bool halted[4];
 byte kills;
 bool nap;             /* a waker was killed: sleeps end by themselves */

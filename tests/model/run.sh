@@ -33,6 +33,7 @@ full|mpmc|mpmc-4-slots|holds|-DN=4 -DSTOPS=1 -DVICTIMS=1
 full|mpmc|mpmc-stop-ends|ends|-DSTOPS=1
 full|mpmc|mpmc-reservations-end|ends|-DN=3 -DRES2
 full|mpmc|mpmc-reservations-stop|holds|-DN=3 -DRES2 -DSTOPS=1 -DVICTIMS=1
+full|mpmc|mpmc-any-order|holds|-DN=3 -DRES2 -DANY_ORDER
 full|mpmc|mpmc-discard|holds|-DDISCARDS=1
 full|mpmc|mpmc-discards|holds|-DDISCARDS=2
 full|mpmc|mpmc-kill-any|holds|-DZC=1 -DKILLS=1
@@ -47,6 +48,7 @@ quick|mpmc|mpmc/commit-store|fails|-DBREAK_COMMIT_STORE
 quick|mpmc|mpmc/release-store|fails|-DZC=1 -DQUOTA=3 -DBREAK_RELEASE_STORE
 quick|mpmc|mpmc/reap-store|fails|-DNP=1 -DNC=2 -DZC=3 -DQUOTA=3 -DKILLS=1 -DBREAK_REAP_BLIND
 quick|mpmc|mpmc/no-lookahead|fails|-DZC=1 -DBREAK_NO_LOOKAHEAD
+full|mpmc|mpmc/lent-impatient|fails|-DN=3 -DNC=2 -DZC=1 -DSTOPS=2 -DVICTIMS=5 -DDISCARDS=1 -DQUOTA_FIRST=1 -DBREAK_LENT_IMPATIENT
 quick|mpmc|mpmc/no-help|fails|-DN=3 -DRES2 -DBREAK_NO_HELP
 quick|mpmc|mpmc/no-reorder|fails|-DN=3 -DRES2 -DBREAK_NO_REORDER
 quick|mpmc|mpmc/hint-leads|fails|-DBREAK_HINT_LEADS
@@ -60,25 +62,30 @@ quick|mpmc|mpmc/never-waits|fails-to-end|-DBREAK_NEVER_WAITS
 quick|eventcount|eventcount|holds|
 quick|eventcount|eventcount-fence|holds|-DFENCE
 quick|eventcount|eventcount-kill|holds|-DQUOTA=1 -DKILLS=1
-quick|eventcount|eventcount-sem|holds|-DQUOTA=1 -DSEM -DKILLS=1
+quick|eventcount|eventcount-sem|holds|-DQUOTA=1 -DSEM
+quick|eventcount|eventcount-sysv|holds|-DQUOTA=1 -DSYSV -DKILLS=1
+full|eventcount|eventcount-sem-kill|holds|-DQUOTA=1 -DSEM -DKILLS=1
 full|eventcount|eventcount-kills|holds|-DKILLS=1
 full|eventcount|eventcount-3-sleepers|holds|-DSLEEPERS=3 -DWAKERS=1 -DQUOTA=3 -DKILLS=1
 full|eventcount|eventcount-3-wakers|holds|-DSLEEPERS=1 -DWAKERS=3
 full|eventcount|eventcount-sems|holds|-DSEM
+full|eventcount|eventcount-sysvs|holds|-DSYSV
 quick|eventcount|eventcount/no-recheck|fails|-DBREAK_NO_RECHECK
 quick|eventcount|eventcount/no-membarrier|fails|-DBREAK_NO_MEMBARRIER
 quick|eventcount|eventcount/announce-store|fails|-DKILLS=1 -DVICTIMS=3 -DBREAK_ANNOUNCE_STORE
 quick|eventcount|eventcount/clear-only|fails|-DBREAK_CLEAR_ONLY
 quick|eventcount|eventcount/sleep-blindly|fails|-DBREAK_SLEEP_BLINDLY
+quick|eventcount|eventcount/value-late|fails|-DSYSV -DBREAK_VALUE_LATE
 quick|eventcount|eventcount/wake-first|fails|-DBREAK_WAKE_FIRST
 quick|eventcount|eventcount/wake-one|fails|-DKILLS=1 -DVICTIMS=3 -DBREAK_WAKE_ONE
-quick|spsc|spsc|holds|-DSHORT
-quick|spsc|spsc-kill|holds|-DPKILLS=1 -DCKILLS=1
+quick|spsc|spsc|holds|
+full|spsc|spsc-short|holds|-DSHORT
+quick|spsc|spsc-kill|holds|-DQUOTA=4 -DPKILLS=1 -DCKILLS=1
 quick|spsc|spsc-batch|holds|-DBATCH=2 -DPKILLS=1
 full|spsc|spsc-batch-short|holds|-DBATCH=2 -DSHORT -DPKILLS=1
 full|spsc|spsc-kills|holds|-DPKILLS=2 -DCKILLS=2
 full|spsc|spsc-8|holds|-DCAP=8 -DQUOTA=4 -DPMAX=3 -DPKILLS=1
-full|spsc|spsc-8-kills|holds|-DCAP=8 -DPMAX=2 -DPKILLS=1 -DCKILLS=1
+full|spsc|spsc-8-kills|holds|-DCAP=8 -DQUOTA=4 -DPMAX=2 -DPKILLS=1 -DCKILLS=1
 quick|spsc|spsc/no-clear|fails|-DBREAK_NO_CLEAR
 quick|spsc|spsc/clear-late|fails|-DBREAK_CLEAR_LATE
 quick|spsc|spsc/no-walk|fails|-DPKILLS=1 -DBREAK_NO_WALK

@@ -110,7 +110,7 @@ static int work_without_system_calls(void *arg)
 Test(quiet, the_data_path_makes_no_system_call)
 {
 #ifdef QUOIT_SANITIZED
-	cr_skip_test("the sanitizers make system calls of their own");
+	cr_skip("the sanitizers make system calls of their own");
 #endif
 	for (unsigned k = 0; k < TEST_COUNT(test_kinds); k++) {
 		for (unsigned w = 0; w < TEST_COUNT(test_waits); w++) {
