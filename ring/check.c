@@ -232,11 +232,11 @@ static void check_slot(const struct quoit_inspect *v, struct quoit__report *r,
 	enum quoit__phase phase = quoit__phase(word);
 	uint32_t owner = quoit__owner(word);
 	bool owned = phase == QUOIT__WRITING || phase == QUOIT__READING || phase == QUOIT__VOIDW ||
-		     phase == QUOIT__VOIDR;
+		     phase == QUOIT__VOIDR || phase == QUOIT__PENDING;
 
 	if (load(&slot->word) != word)
 		return; /* on the move; whoever moves it checks it */
-	if (phase > QUOIT__VOIDR)
+	if (phase > QUOIT__PENDING)
 		SLOT_PROBLEM("phase %u is none", phase);
 	else if (owned && owner >= g->peers)
 		SLOT_PROBLEM("owner %" PRIu32 " is none", owner);
@@ -245,7 +245,8 @@ static void check_slot(const struct quoit_inspect *v, struct quoit__report *r,
 		SLOT_PROBLEM("belongs to peer %" PRIu32 ", which is not there", owner);
 	else if (!owned && owner != 0)
 		SLOT_PROBLEM("has an owner, %" PRIu32 ", though it is nobody's", owner);
-	else if ((phase == QUOIT__COMMITTED || phase == QUOIT__READING) &&
+	else if ((phase == QUOIT__COMMITTED || phase == QUOIT__READING ||
+		  phase == QUOIT__PENDING) &&
 		 desc >> 32 > g->slot_size && load(&slot->word) == word)
 		SLOT_PROBLEM("length %" PRIu64 " does not fit", desc >> 32);
 	else

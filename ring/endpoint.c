@@ -59,7 +59,7 @@ int quoit_producer_open(struct quoit *q, struct quoit_producer **ret)
 		return r;
 	}
 	p->ep.spin_ns = SPIN_FIRST_NS;
-	p->ep.probe_next = 16;
+	p->ep.probe_next = QUOIT__PROBE_FIRST;
 	if (q->geo.kind == QUOIT_SPSC)
 		r = quoit__spsc_producer_open(p);
 	else
@@ -98,7 +98,7 @@ int quoit_consumer_open(struct quoit *q, struct quoit_consumer **ret)
 		return r;
 	}
 	c->ep.spin_ns = SPIN_FIRST_NS;
-	c->ep.probe_next = 16;
+	c->ep.probe_next = QUOIT__PROBE_FIRST;
 	if (q->geo.kind == QUOIT_SPSC)
 		r = quoit__spsc_consumer_open(c);
 	else
@@ -155,13 +155,6 @@ uint32_t quoit_consumer_id(const struct quoit_consumer *c)
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-/* Relaxed: a late look is made up for by the next. */
-static enum quoit__stream consumers_fate(const struct quoit_producer *p)
-{
-	return quoit__fate(
-		atomic_load_explicit(&p->ep.ring->control->consumed, memory_order_relaxed));
-}
-
 /* The ring was full: count it once for each position. */
 static void count_full(struct quoit_producer *p)
 {
@@ -174,19 +167,33 @@ static void count_full(struct quoit_producer *p)
 	quoit__count_store(&p->ep);
 }
 
+/* Has the last consumer left, or the ring been removed? 0, or what to say. */
+static int hung_up(struct quoit_producer *p)
+{
+	/* Relaxed: a late look is made up for by the next. */
+	uint32_t fate = atomic_load_explicit(&p->ep.ring->control->consumed, memory_order_relaxed);
+	int r;
+
+	if (!p->ep.poked && (quoit__fate(fate) != QUOIT__CLOSED || fate == p->fate_judged))
+		return 0;
+	r = quoit__producer_idle(p);
+	/* Somebody closed, but others are there: look again only when that changes. The last to
+	 * close pokes us. */
+	if (r != -EAGAIN)
+		return r;
+	p->fate_judged = fate;
+	return 0;
+}
+
 static int reserve_kind(struct quoit_producer *p, uint32_t len, void **ret_payload)
 {
 	int r;
 
 	if (p->ep.error)
 		return p->ep.error;
-	/* A consumer left, or the ring was removed. Relaxed: a late look is made up for by the
-	 * next. */
-	if (p->ep.poked || consumers_fate(p) == QUOIT__CLOSED) {
-		r = quoit__producer_idle(p);
-		if (r != -EAGAIN)
-			return r;
-	}
+	r = hung_up(p);
+	if (r != 0)
+		return r;
 	r = p->ep.ring->geo.kind == QUOIT_SPSC ? quoit__spsc_reserve(p, len, ret_payload)
 					       : quoit__mpmc_reserve(p, len, ret_payload);
 	if (r == -EAGAIN)
@@ -225,7 +232,8 @@ void quoit__wake_consumers(struct quoit_producer *p)
 {
 	quoit__wake(&p->ep, p->ep.wakes, QUOIT_ROLE_CONSUMER);
 	/* Whoever left announced as well: look at the peers before the next reservation. */
-	if (consumers_fate(p) != QUOIT__OPENED ||
+	if (quoit__fate(atomic_load_explicit(&p->ep.ring->control->consumed,
+					     memory_order_relaxed)) != QUOIT__OPENED ||
 	    atomic_load_explicit(&p->ep.ring->header->state, memory_order_relaxed) !=
 		    QUOIT__READY) {
 		p->ep.poked = true;
@@ -238,9 +246,10 @@ static int send_once(struct quoit_producer *p, const void *buf, uint32_t len, ui
 	void *payload;
 	int r;
 
-	if (p->ep.error == 0 && !p->ep.poked && p->ep.ring->geo.kind == QUOIT_MPMC &&
-	    consumers_fate(p) != QUOIT__CLOSED) {
-		r = quoit__mpmc_send(p, buf, len, type);
+	if (p->ep.error == 0 && p->ep.ring->geo.kind == QUOIT_MPMC) {
+		r = hung_up(p);
+		if (r == 0)
+			r = quoit__mpmc_send(p, buf, len, type);
 		if (r == -EAGAIN)
 			count_full(p);
 		return r;
@@ -278,6 +287,8 @@ int quoit_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, uns
 	for (;;) {
 		int r = p->ep.error;
 
+		if (r == 0)
+			r = hung_up(p);
 		if (r == 0)
 			r = p->ep.ring->geo.kind == QUOIT_SPSC ? quoit__spsc_send_batch(p, msgs, n)
 							       : quoit__mpmc_send_batch(p, msgs, n);
@@ -384,7 +395,7 @@ static int recv_once(struct quoit_consumer *c, void *buf, uint32_t cap, struct q
 	r = quoit_peek(c, &msg);
 	if (r != 1)
 		return r;
-	if (msg.len > cap) {
+	if (msg.len > (buf != NULL ? cap : 0)) {
 		ret_msg->len = msg.len;
 		return -EMSGSIZE;
 	}

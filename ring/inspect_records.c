@@ -188,7 +188,7 @@ static int read_slot(struct quoit_inspect *v, struct quoit__slot *slot, uint64_t
 	record->type = (uint32_t)desc;
 	if (record->len <= v->geo.slot_size)
 		record->data = copy_out(v, slot->payload, record->len);
-	/* M4: the copy before the second look at the word. Whoever overwrites it moved the word
+	/* V2: the copy before the second look at the word. Whoever overwrites it moved the word
 	 * first. */
 	atomic_thread_fence(memory_order_acquire);
 	after = atomic_load_explicit(&slot->word, memory_order_relaxed);
@@ -236,6 +236,7 @@ static int mpmc_look(struct quoit_inspect *v, uint64_t ticket, uint64_t tail,
 		break;
 	case QUOIT__VOIDW:
 	case QUOIT__VOIDR:
+	case QUOIT__PENDING:
 		record.state = QUOIT_RECORD_VOID;
 		break;
 	default:

@@ -136,7 +136,8 @@ struct quoit__row {
 /* MPMC. FORMAT.md, "Slot". */
 struct quoit__slot {
 	_Atomic uint64_t word; /* turn, owner, phase: ring/slot.h */
-	_Atomic uint64_t desc; /* length << 32 | type; valid in READY and READING */
+	_Atomic uint64_t
+		desc; /* length << 32 | type; valid in COMMITTED, READING, VOIDR and PENDING */
 	unsigned char payload[];
 };
 

@@ -282,7 +282,7 @@ bool quoit__mpmc_recv_next(struct quoit_consumer *c, void *buf, uint32_t cap,
 	uint64_t w = atomic_load_explicit(&slot->word, memory_order_acquire), desc;
 	uint32_t len;
 
-	if (w != quoit__word(turn, QUOIT__COMMITTED, 0))
+	if (w != quoit__word(turn, QUOIT__COMMITTED, 0) || buf == NULL)
 		return false;
 	desc = atomic_load_explicit(&slot->desc, memory_order_relaxed);
 	len = (uint32_t)(desc >> 32);
@@ -312,7 +312,8 @@ bool quoit__mpmc_recv_next(struct quoit_consumer *c, void *buf, uint32_t cap,
 int quoit__mpmc_recv(struct quoit_consumer *c, void *buf, uint32_t cap, struct quoit_msg *ret_msg)
 {
 	static unsigned char none[8];
-	struct taking t = {.buf = buf != NULL ? buf : none, .cap = cap, .msg = ret_msg};
+	struct taking t = {
+		.buf = buf != NULL ? buf : none, .cap = buf != NULL ? cap : 0, .msg = ret_msg};
 	int r = take(c, &t);
 
 	if (r == 1) {

@@ -15,6 +15,8 @@
 
 #include "ring/ring.h"
 
+#define REAP_TURNS 5 /* milliseconds that an opener gives somebody who reaps */
+
 /* ---- fork: a child must neither use its parent's endpoints nor keep their locks ---------------
  */
 
@@ -64,16 +66,26 @@ static void fork_register(void)
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
-static void list_add(struct quoit__endpoint *e)
+/* Under the same mutex as the opening of its lock's description: a fork in between would leave the
+ * child with a copy of it. */
+static int list_add(struct quoit__endpoint *e)
 {
+	int r;
+
 	pthread_once(&fork_once, fork_register);
 	pthread_mutex_lock(&all_mutex);
+	r = quoit__lock_open(e->ring, &e->lock);
+	if (r != 0) {
+		pthread_mutex_unlock(&all_mutex);
+		return r;
+	}
 	e->previous = NULL;
 	e->next = all;
 	if (all != NULL)
 		all->previous = e;
 	all = e;
 	pthread_mutex_unlock(&all_mutex);
+	return 0;
 }
 
 static void list_remove(struct quoit__endpoint *e)
@@ -294,16 +306,21 @@ static void take_over(struct quoit__endpoint *ep, uint32_t id)
 {
 	struct quoit__row *row = &ep->ring->rows[id];
 	unsigned redelivered;
+	bool died;
 
 	ep->id = id;
 	ep->row = row;
 	if (atomic_load_explicit(&row->state, memory_order_acquire) == QUOIT__ROW_FREE)
 		return;
+	died = atomic_load_explicit(&row->state, memory_order_relaxed) == QUOIT__ROW_OPEN;
 	redelivered = reap_row(ep->ring, id);
 	count_load(ep);
-	ep->slow.deaths++;
+	ep->slow.deaths += died;
 	ep->slow.redelivered += redelivered;
 	quoit__count_store(ep);
+	/* The others have news: what came back, and who is gone. */
+	quoit__wake(ep, &ep->ring->readable, QUOIT_ROLE_CONSUMER);
+	quoit__wake(ep, &ep->ring->writable, QUOIT_ROLE_PRODUCER);
 }
 
 /* Take a row whose lock is free. Counters stay with rows, so rows that served the other side are
@@ -349,18 +366,17 @@ int quoit__endpoint_open(struct quoit *q, enum quoit_role role, struct quoit__en
 	ep->wait = q->geo.wait;
 	ep->sleeps_on = role == QUOIT_ROLE_PRODUCER ? &q->writable : &q->readable;
 	ep->wakes = role == QUOIT_ROLE_PRODUCER ? &q->readable : &q->writable;
-	r = quoit__lock_open(q, &ep->lock);
+	r = list_add(ep);
 	if (r != 0)
 		return r;
-	/* A turn for everyone who died since: rows and slots come back before we look for one. */
 	r = claim_row(ep);
-	if (r == -EBUSY || r == -ENOSPC) {
-		struct quoit_counters ignored = {0};
-
-		quoit__reap(q, &ep->lock, UINT32_MAX, &ignored);
+	/* A row may be locked for a moment by somebody who reaps its dead holder. */
+	for (int turn = 0; turn < REAP_TURNS && (r == -EBUSY || r == -ENOSPC); turn++) {
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 		r = claim_row(ep);
 	}
 	if (r != 0) {
+		list_remove(ep);
 		quoit__lock_close(&ep->lock);
 		return r;
 	}
@@ -451,13 +467,13 @@ void quoit__endpoint_opened(struct quoit__endpoint *ep)
 		((fate & ~QUOIT__STREAM_MASK) + QUOIT__STREAM_MASK + 1) | QUOIT__OPENED,
 		memory_order_release, memory_order_relaxed))
 		;
-	list_add(ep);
 }
 
 void quoit__endpoint_abandon(struct quoit__endpoint *ep)
 {
 	atomic_store_explicit(&ep->row->state, QUOIT__ROW_FREE, memory_order_release);
 	sync_lock_drop(&ep->lock, quoit__lock_index(ep->id));
+	list_remove(ep);
 	quoit__lock_close(&ep->lock);
 	quoit__unref(ep->ring);
 }
@@ -472,7 +488,6 @@ void quoit__endpoint_close(struct quoit__endpoint *ep)
 		quoit__unref(q);
 		return;
 	}
-	list_remove(ep);
 	/* Who died before we close is told as dead before the end of the stream. */
 	(void)quoit__reap(q, &ep->lock, ep->id, &ep->slow);
 	quoit__count_store(ep);
@@ -487,12 +502,16 @@ void quoit__endpoint_close(struct quoit__endpoint *ep)
 	 * wake those who sleep look now. */
 	sync_announce(ep->wakes, SYNC_SPIN);
 	quoit__wake(ep, ep->wakes, producer ? QUOIT_ROLE_CONSUMER : QUOIT_ROLE_PRODUCER);
-	if (!producer)
-		sync_announce(ep->sleeps_on, SYNC_SPIN); /* producers look at it on commit */
+	if (!producer) {
+		/* What we had lent is for other consumers; and producers look at it on commit. */
+		quoit__wake(ep, ep->sleeps_on, QUOIT_ROLE_CONSUMER);
+		sync_announce(ep->sleeps_on, SYNC_SPIN);
+	}
 	/* Before the lock: a successor in this row binds the same address. */
 	sync_pollable_free(ep->pollable);
 	ep->pollable = NULL;
 	sync_lock_drop(&ep->lock, quoit__lock_index(ep->id));
+	list_remove(ep);
 	quoit__lock_close(&ep->lock);
 	quoit__unref(q);
 }

@@ -344,6 +344,8 @@ int quoit_attach(const char *name, const struct quoit_options *opt, struct quoit
 	if (name == NULL || ret_ring == NULL)
 		return -EINVAL;
 	r = read_options(opt, &o);
+	if (r == 0 && (o.flags & ~0x7fu) != 0)
+		r = -EINVAL;
 	if (r == 0)
 		r = quoit__name_parse(name, &parsed);
 	return r != 0 ? r : attach_parsed(&parsed, &o, false, ret_ring);

@@ -20,6 +20,8 @@
 #include "sync/pollable.h"
 
 #define QUOIT__RESERVATIONS_MAX 64u
+#define QUOIT__PROBE_FIRST                                                                         \
+	16 /* waits between two trials of patience, doubled by each that failed */
 
 /* What validation found out about a segment. */
 struct quoit__geometry {
@@ -96,7 +98,8 @@ struct quoit_producer {
 	uint64_t head;   /* SPSC: everything before is known to be free */
 	bool lazy;       /* SPSC: waiting; do not touch the consumer's line to find a little room */
 	uint64_t ticket; /* MPMC: every ticket below has been passed */
-	uint64_t moved_to; /* MPMC: highest ticket that a voided record of ours moved to */
+	uint64_t moved_to;    /* MPMC: highest ticket that a voided record of ours moved to */
+	uint32_t fate_judged; /* control.consumed when somebody was still there */
 	uint64_t blocked_word;
 	int64_t blocked_ns;
 	uint32_t claims;

@@ -200,7 +200,7 @@ int quoit__sem_set_check(int32_t id)
 	if (r != 0)
 		return r;
 	return s.key == (uint32_t)IPC_PRIVATE && s.mark == QUOIT__SEM_READY &&
-			       s.nsems > QUOIT__SEM_WRITABLE + 1
+			       s.nsems == QUOIT__SEM_PEERS + 1
 		       ? 0
 		       : -EBADMSG;
 }

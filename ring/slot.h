@@ -19,14 +19,14 @@
 #include "ring/ring.h"
 
 enum quoit__phase {
-	QUOIT__FREE = 0,    /* may be claimed for the word's turn */
-	QUOIT__WRITING = 1, /* owner fills it */
-	QUOIT__COMMITTED = 2,
-	QUOIT__READING = 3, /* owner looks at it */
-	QUOIT__VOIDW = 4,   /* the turn is void; owner, a producer, still has the memory */
-	QUOIT__VOIDR = 5,   /* the turn is void; owner, a consumer, still has the memory */
-	QUOIT__PENDING = 6, /* the turn is void, the record complete: whoever comes by at this
-			       slot's next ticket publishes it there for its owner */
+	QUOIT__FREE = 0,      /* may be claimed for the word's turn */
+	QUOIT__WRITING = 1,   /* owner fills it */
+	QUOIT__COMMITTED = 2, /* READY in the documents */
+	QUOIT__READING = 3,   /* owner looks at it */
+	QUOIT__VOIDW = 4,     /* the turn is void; owner, a producer, still has the memory */
+	QUOIT__VOIDR = 5,     /* the turn is void; owner, a consumer, still has the memory */
+	QUOIT__PENDING = 6,   /* the turn is void, the record complete: whoever comes by at this
+				 slot's next ticket publishes it there for its owner */
 };
 
 static inline enum quoit__phase quoit__phase(uint64_t word)

@@ -14,7 +14,6 @@
 #define SPIN_MAX_NS 50000
 #define PATIENCE_NS 500 /* what lets a backlog form */
 #define BACKLOG     4   /* records that made it worth while */
-#define PROBE_FIRST 16  /* waits between two trials of patience, doubled after each that failed */
 #define PROBE_LAST  1024
 #define GLANCES     16
 #define EAGER_EVERY 4        /* bursts of glances, before room for one record will do */
@@ -256,7 +255,7 @@ static void let_backlog_form(struct quoit__endpoint *ep, const void *endpoint)
 		ep->probe = ep->probe_next;
 		ep->probe_next = ep->probe_next < PROBE_LAST ? ep->probe_next * 2 : PROBE_LAST;
 	} else if (ep->patient) {
-		ep->probe_next = PROBE_FIRST;
+		ep->probe_next = QUOIT__PROBE_FIRST;
 	} else if (ep->probe-- == 0) {
 		ep->patient = true;
 	}

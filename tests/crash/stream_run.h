@@ -83,6 +83,28 @@ static uint64_t taken_so_far(void)
 	return sum;
 }
 
+/* Where everybody is, for whoever has to find out why nothing moves. */
+static void describe_standstill(void)
+{
+	struct quoit_stats s = test_stats(books.ring.q);
+
+	fprintf(stderr, "head %llu, tail %llu, used %llu of %llu, %u producers, %u consumers\n",
+		(unsigned long long)s.head, (unsigned long long)s.tail, (unsigned long long)s.used,
+		(unsigned long long)s.capacity, s.producers, s.consumers);
+	for (unsigned i = 0; i < 2 * options.peers; i++) {
+		char path[64], line[512] = "";
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%d/stat", books.pid[i]);
+		f = fopen(path, "re");
+		if (f == NULL)
+			continue;
+		if (fgets(line, sizeof(line), f) != NULL)
+			fprintf(stderr, "peer %u: %.40s\n", i, line);
+		fclose(f);
+	}
+}
+
 /* Somebody is left on both sides: so many records must flow. */
 static void expect_progress(const char *who, uint64_t records)
 {
@@ -91,8 +113,10 @@ static void expect_progress(const char *who, uint64_t records)
 
 	while (taken_so_far() < before + records) {
 		took = test_now_ns() - begin;
-		if (took > STALL_NS)
+		if (took > STALL_NS) {
+			describe_standstill();
 			fail(who, before, (unsigned long long)took);
+		}
 		if (took > 100000)
 			test_sleep_ms(1);
 	}

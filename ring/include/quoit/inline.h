@@ -205,9 +205,10 @@ static inline int quoit_recv(struct quoit_consumer *c, void *buf, uint32_t cap,
 {
 	struct quoit_msg msg;
 
-	if (QUOIT__UNLIKELY(!quoit__look((struct quoit__consumer_hot *)c, &msg) || msg.len > cap))
+	if (QUOIT__UNLIKELY(!quoit__look((struct quoit__consumer_hot *)c, &msg) || msg.len > cap ||
+			    buf == NULL))
 		return quoit__recv_slow(c, buf, cap, ret_msg, deadline);
-	if (msg.len != 0 && buf != NULL)
+	if (msg.len != 0)
 		memcpy(buf, msg.data, msg.len);
 	ret_msg->len = msg.len;
 	ret_msg->type = msg.type;

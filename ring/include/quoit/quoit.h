@@ -54,7 +54,7 @@ extern "C" {
 #define QUOIT_VERSION_PATCH 0
 
 /** Longest payload any ring takes, bytes; a ring's own limit is in quoit_info.max_record. */
-#define QUOIT_RECORD_MAX ((1u << 30) - 1)
+#define QUOIT_RECORD_MAX ((1u << 30) - 8)
 /** Most records of one batch call. */
 #define QUOIT_BATCH_MAX 256u
 /** Longest ring name, bytes with the terminating zero. */
@@ -110,7 +110,7 @@ struct quoit_options {
 	uint32_t wait;      /* create: enum quoit_wait, default QUOIT_WAIT_FUTEX */
 	uint64_t capacity;  /* create: bytes of record space, 1 KiB to 1 TiB, rounded up to a power
 			       of  two (SPSC) or to a power of two of slots (MPMC); default 1 MiB */
-	uint32_t slot_size; /* create, MPMC: largest payload, bytes, 8 to 2^30-1; default 256 */
+	uint32_t slot_size; /* create, MPMC: largest payload, bytes, 8 to QUOIT_RECORD_MAX; default 256 */
 	uint32_t peers;     /* create, MPMC: most endpoints at one time, 2 to 1024; default 128 */
 	uint32_t mode;      /* create: permission bits, default 0600 */
 	uint32_t attach_timeout_ms; /* how long to wait for a half-made ring; default 1000 */
