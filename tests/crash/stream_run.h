@@ -83,6 +83,25 @@ static uint64_t taken_so_far(void)
 	return sum;
 }
 
+/* What lies in the ring: runs of records in one state and of one owner. */
+static void describe_records(void)
+{
+	struct quoit_record r = {0}, first = {0};
+	struct quoit_inspect *view;
+	uint64_t missed = 0;
+
+	if (quoit_inspect_open(books.ring.name, NULL, NULL, &view) != 0)
+		return;
+	for (unsigned n = 0; n < 1000 && quoit_inspect_next(view, &r, &missed) == 1; n++) {
+		if (n != 0 && r.state == first.state && r.owner == first.owner)
+			continue;
+		fprintf(stderr, "from %llu: state %u, owner %d\n", (unsigned long long)r.position,
+			r.state, (int)r.owner);
+		first = r;
+	}
+	quoit_inspect_close(view);
+}
+
 /* Where everybody is, for whoever has to find out why nothing moves. */
 static void describe_standstill(void)
 {
@@ -100,9 +119,10 @@ static void describe_standstill(void)
 		if (f == NULL)
 			continue;
 		if (fgets(line, sizeof(line), f) != NULL)
-			fprintf(stderr, "peer %u: %.40s\n", i, line);
+			fprintf(stderr, "peer %u: %.24s\n", i, line);
 		fclose(f);
 	}
+	describe_records();
 }
 
 /* Somebody is left on both sides: so many records must flow. */

@@ -490,7 +490,8 @@ proctype observer(byte me)
 #ifndef READER
 			assert(taken >= sent_then);
 #endif
-			assert(orphan == ROWS || !loan[orphan]);
+			/* But for what somebody else is about to give back, and has not yet. */
+			assert(orphan == ROWS || !loan[orphan] || lock[orphan] != 0);
 			ended = true;
 			st = I_ENDED; word = 0; seen = 0; checked = false; after = 0; reaped = false;
 			idle = false; quiet = false; crashed_then = 0; sent_then = 0; orphan = ROWS
@@ -556,9 +557,9 @@ proctype judge()
 			i++
 		:: else -> break
 		od;
-		/* Every death was told; none was made up, but for those counted twice for a dead reaper. */
+		/* Every death was told; none was made up, but for those counted twice because a reaper died. */
 		assert(heard >= crashed || ended);
-		assert((deaths >= crashed || (REPAIRERS == 0 && ended)) && deaths <= crashed + rkills);
+		assert((deaths >= crashed || (REPAIRERS == 0 && ended)) && deaths <= crashed + rkills + dead[READER_ID]);
 		/* The observer does not wait for an end that has been. */
 		assert(ended || FATE(produced) != CLOSED);
 		assert(ended || FATE(produced) != NEVER || opens == opens_then);

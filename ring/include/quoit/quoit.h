@@ -110,7 +110,8 @@ struct quoit_options {
 	uint32_t wait;      /* create: enum quoit_wait, default QUOIT_WAIT_FUTEX */
 	uint64_t capacity;  /* create: bytes of record space, 1 KiB to 1 TiB, rounded up to a power
 			       of  two (SPSC) or to a power of two of slots (MPMC); default 1 MiB */
-	uint32_t slot_size; /* create, MPMC: largest payload, bytes, 8 to QUOIT_RECORD_MAX; default 256 */
+	uint32_t slot_size; /* create, MPMC: largest payload, bytes, 8 to QUOIT_RECORD_MAX; default
+			       256 */
 	uint32_t peers;     /* create, MPMC: most endpoints at one time, 2 to 1024; default 128 */
 	uint32_t mode;      /* create: permission bits, default 0600 */
 	uint32_t attach_timeout_ms; /* how long to wait for a half-made ring; default 1000 */
