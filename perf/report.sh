@@ -1,0 +1,307 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Makes one HTML page with inline SVG charts out of the results of `quoit-perf all`.
+#
+#   report.sh FOLDER     reads FOLDER/results.jsonl, writes FOLDER/index.html
+#
+# Needs jq and gnuplot (scripts/perf-setup.sh). Near and far are never drawn into one chart.
+set -euo pipefail
+
+usage() {
+	echo "Usage: report.sh FOLDER    (with results.jsonl in it)" >&2
+	exit 2
+}
+[ $# -eq 1 ] || usage
+folder=$1
+results=$folder/results.jsonl
+[ -s "$results" ] || {
+	echo "report.sh: $results: no results there; run quoit-perf --output $folder all" >&2
+	exit 1
+}
+for tool in jq gnuplot; do
+	command -v $tool >/dev/null || {
+		echo "report.sh: $tool is missing; run scripts/perf-setup.sh" >&2
+		exit 1
+	}
+done
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+page=$work/index.html
+
+# ---- the page ------------------------------------------------------------------------------------
+
+escape() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
+
+head_of_page() {
+	cat <<-'HTML'
+		<!DOCTYPE html>
+		<html lang="en"><head><meta charset="utf-8"><title>quoit: performance</title>
+		<style>
+		body { font: 16px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222 }
+		table { border-collapse: collapse; font-size: 13px; margin: 1em 0 }
+		td, th { border-bottom: 1px solid #ddd; padding: 2px 10px; text-align: right }
+		td:nth-child(-n+4), th:nth-child(-n+4) { text-align: left }
+		tr.own td { background: #fff4d6 } svg { max-width: 100%; height: auto }
+		.worse { color: #b00020 } .better { color: #00662a } summary { cursor: pointer }
+		</style></head><body>
+		<h1>quoit: performance</h1>
+		<p>quoit moves records between processes through a ring in shared memory. This page compares it with
+		the limits of the machine it ran on, with the kernel's own mechanisms and with other libraries, all
+		measured in one run.</p>
+		<h2>How to read it</h2>
+		<ul>
+		<li><b>Near and far.</b> On a virtual machine two processors may sit on one core complex or on two, and
+		that changes under the measurement. A <i>canary</i>, a cache line thrown to and fro, runs before and
+		after every interval and tells which it was. Results of the two are never mixed.</li>
+		<li><b>Rounds.</b> All systems of a chart were measured in turn, again and again in rotated order.
+		A figure is the median of the rounds; tables have the smallest and the largest beside it.</li>
+		<li><b>Ratios</b> are taken round by round between neighbours in time. Above 1, quoit is the better.</li>
+		<li><b>Waiting.</b> Each system waits in the way that suits it best; the tables name it. "tight" tries
+		again at once, "pause" with one pause instruction, "block" is the system's own blocking call, "spin"
+		and "futex" are quoit's.</li>
+		<li>Every record was checked: sequence, and one word of every cache line.</li>
+		</ul>
+	HTML
+	echo "<p>Machine: $( (lscpu 2>/dev/null || true) | sed -n 's/^Model name: *//p' | head -1 | escape)," \
+		"$(nproc) processors, $(uname -sr | escape), $(date -u -r "$results" '+%Y-%m-%d %H:%M UTC')." \
+		"Canary: $(jq -rs '[.[] | select(.canary_ns) | {p: .placement, c: .canary_ns}] | group_by(.p)
+			| map("\(.[0].p) \([.[].c] | sort | .[length / 2 | floor]) ns") | join(", ")' "$results")" \
+		"one way (medians).</p>"
+}
+
+# rows FILTER: the results that are not ratios, distributions or errors, and pass the jq filter.
+rows() {
+	jq -c "select(.error == null and .cdf == null and .unit != \"ratio\" and .median != null)
+		| select($1)" "$results"
+}
+
+placements() { jq -r 'select(.placement) | .placement' "$results" | sort -ru; }
+
+# ---- charts --------------------------------------------------------------------------------------
+
+svg() { # gnuplot commands on stdin; the picture goes into the page
+	local picture=$work/picture.svg
+
+	{
+		echo "set terminal svg size 960,${height:-480} noenhanced font 'sans-serif,13' \
+			background '#ffffff'"
+		echo "set output '$picture'"
+		echo "set grid lc rgb '#dddddd'; set border 3; set tics nomirror; set datafile separator '\t'"
+		cat
+	} | gnuplot
+	sed -n '/<svg/,$p' "$picture" >>"$page"
+}
+
+# blocks FILE: from lines "series x y" to gnuplot's blocks, one a series, its name at the head.
+blocks() {
+	sort -t$'\t' -k1,1 -k2,2g | awk -F'\t' -v OFS='\t' '
+		$1 != last { if (NR > 1) print "\n"; print "\"" $1 "\""; last = $1 }
+		{ print $2, $3 }' >"$1"
+}
+
+# lines TITLE XLABEL YLABEL EXTRA: a line for each series; "series x y" on stdin. Ours are thicker.
+lines() {
+	local data=$work/lines.tsv series plot="" width i=0
+
+	blocks "$data"
+	while IFS= read -r series; do
+		series=${series//\"/}
+		case $series in quoit*) width=4 ;; *) width=1.5 ;; esac
+		plot+="${plot:+, }'$data' index $i using 1:2 with linespoints pt 7 ps 0.4 lw $width"
+		plot+=" title '$series'"
+		i=$((i + 1))
+	done < <(grep '^"' "$data" || true)
+	[ $i -gt 0 ] || return 0
+	height=$((i > 16 ? 100 + 22 * i : 480)) svg <<-GNUPLOT
+		set title "$1"; set xlabel "$2"; set ylabel "$3"
+		set key outside right vertical; set format x "%.0s%c"
+		$4
+		plot $plot
+	GNUPLOT
+}
+
+# bars TITLE XLABEL: a horizontal bar for each "label value" on stdin, in that order from below.
+bars() {
+	local data=$work/bars.tsv low
+
+	cat >"$data"
+	[ -s "$data" ] || return 0
+	low=$(awk -F'\t' '$2 > 0 && (m == "" || $2 < m) { m = $2 } END { print m ? m / 3 : 1e-6 }' "$data")
+	height=$((120 + 24 * $(wc -l <"$data"))) svg <<-GNUPLOT
+		set title "$1"; set xlabel "$2"; set logscale x; unset key; set style fill solid 0.8
+		set lmargin 34; set yrange [-1:$(wc -l <"$data")]; set xrange [$low:*]; set format x "%g"
+		colour(label) = strstrt(label, "quoit") ? 0xcc6600 : 0x4477aa
+		plot '$data' using 2:0:($low):2:(\$0-0.4):(\$0+0.4):(colour(strcol(1))):ytic(1) \
+			with boxxyerror lc rgb variable
+	GNUPLOT
+}
+
+section() { printf '<h2>%s</h2>\n<p>%s</p>\n' "$1" "$2" >>"$page"; }
+
+# What a row is called in a chart.
+name='(.system + (if .mode == "inplace" then " in place" else "" end))'
+
+throughput_charts() {
+	section "Throughput by size" "One producer, one consumer, records taken one at a time and in batches.
+		Rings hold 1,024 records."
+	for placement in $(placements); do
+		for kind in spsc mpmc; do
+			for batch in 1 32; do
+				rows ".bench == \"throughput\" and .depth == 1024 and .kind == \"$kind\" and
+					.batch == $batch and .placement == \"$placement\"" |
+					jq -r "[$name, .size, .median] | @tsv" |
+					lines "$kind, $placement, batch $batch" "bytes a record" \
+						"million records/s" "set logscale xy"
+			done
+		done
+	done
+	section "From 8 bytes to a megabyte" "Gigabytes a second, copying and in place. \"stream\" is the limit:
+		the same pieces, copied and flagged, without a ring around it."
+	for placement in $(placements); do
+		rows ".bench == \"sizes\" and .unit == \"GB/s\" and .placement == \"$placement\" and
+			.size * .depth <= 1048576" |
+			jq -r "[$name, .size, .median] | @tsv" |
+			lines "through 1 MiB, $placement" "bytes a record" "GB/s" "set logscale xy"
+		rows ".bench == \"sizes\" and .unit == \"GB/s\" and .placement == \"$placement\" and
+			.size * .depth > 1048576" |
+			jq -r "[$name, .size, .median] | @tsv" |
+			lines "through 16 MiB, $placement" "bytes a record" "GB/s" "set logscale xy"
+	done
+}
+
+# cdfs BENCH EXTRA PLACEMENT TITLE: distributions, one a system: its best policy is what was reported.
+cdfs() {
+	jq -rs "map(select(.cdf and .bench == \"$1\" and .placement == \"$3\" and ($2)))
+		| unique_by($name + .policy) | .[]
+		| ($name + \" \" + .policy) as \$s | .cdf[] | [\$s, .[0], .[1]] | @tsv" "$results" |
+		lines "$4, $3" "nanoseconds" "fraction not slower" "set logscale x; set yrange [0:1]"
+}
+
+latency_charts() {
+	section "Round trips" "One record there and its echo back. \"line\" is the limit: one cache line there and
+		back, without a ring."
+	for placement in $(placements); do
+		for kind in spsc mpmc; do
+			cdfs latency ".kind == \"$kind\" and .size == 8 or .system == \"line\"" "$placement" \
+				"$kind, 8 bytes"
+		done
+	done
+	section "Under a fixed rate" "Records are sent on a schedule; each counts from the time it was due, so a
+		stall counts for all that it delayed."
+	for placement in $(placements); do
+		for rate in $(jq -r 'select(.bench == "openloop" and .rate) | .rate' "$results" | sort -gu); do
+			cdfs openloop ".rate == $rate" "$placement" "$rate records/s"
+		done
+	done
+}
+
+bar_charts() {
+	section "More sides than processors" "MPMC rings with one, two and four producers and as many consumers."
+	for placement in $(placements); do
+		for batch in 1 32; do
+			rows ".bench == \"oversubscribe\" and .placement == \"$placement\" and .batch == $batch" |
+				jq -r "[$name, .producers, .median] | @tsv" |
+				lines "$placement, batch $batch" "producers, and as many consumers" \
+					"million records/s" "set logscale y; set xtics (1, 2, 4)"
+		done
+	done
+	section "Kernel mechanisms" "Blocking, one record a call. quoit is there as it waits by default (futex) and
+		spinning."
+	for placement in $(placements); do
+		for size in 64 4096; do
+			rows ".bench == \"kernel\" and .unit == \"M/s\" and .size == $size and
+				.placement == \"$placement\"" |
+				jq -r "[$name + \" \" + .policy, .median] | @tsv" | sort -t$'\t' -k2,2g |
+				bars "$size bytes, $placement" "million records/s"
+		done
+		rows ".bench == \"kernel-echo\" and .stat == \"p50\" and .size == 64 and
+			.placement == \"$placement\"" |
+			jq -r "[$name + \" \" + .policy, .median] | @tsv" | sort -t$'\t' -k2,2gr |
+			bars "round trip of 64 bytes, $placement" "nanoseconds, median"
+		rows ".bench == \"kernel-handover\" and .stat == \"p50\" and .placement == \"$placement\"" |
+			jq -r '[.system, .median] | @tsv' | sort -t$'\t' -k2,2gr |
+			bars "hand-over there and back, $placement" "nanoseconds, median"
+	done
+	section "Ways to wait" "Both sides busy; a consumer that waits in vain; and both sides asleep before every
+		record."
+	for placement in $(placements); do
+		rows ".bench == \"waits-busy\" and .unit == \"M/s\" and .placement == \"$placement\"" |
+			jq -r '[.kind + " " + .policy, .median] | @tsv' | sort -t$'\t' -k2,2g |
+			bars "busy, $placement" "million records/s"
+		rows ".bench == \"waits-idle\" and .placement == \"$placement\"" |
+			jq -r '[.kind + " " + .policy, .median] | @tsv' | sort -t$'\t' -k2,2gr |
+			bars "idle, $placement" "% of a processor"
+		rows ".bench == \"waits-wake\" and .stat == \"p50\" and .placement == \"$placement\"" |
+			jq -r '[.kind + " " + .system + " " + .policy, .median] | @tsv' |
+			sort -t$'\t' -k2,2gr | uniq | bars "sleep and wake, $placement" "nanoseconds, median"
+	done
+	section "Many endpoints" "One MPMC ring, ever more producers and consumers."
+	for placement in $(placements); do
+		rows ".bench == \"scale\" and (.mode | test(\":\")) and .placement == \"$placement\"" |
+			jq -r '[.mode + " " + .policy, ([.producers, .consumers] | max), .median] | @tsv' |
+			lines "$placement" "endpoints on the larger side" "million records/s" \
+				"set logscale x 2; set yrange [0:*]"
+	done
+}
+
+# ---- tables --------------------------------------------------------------------------------------
+
+ratio_table() {
+	section "quoit against the best of the others" "For each cell, the other system that comes closest, or is
+		ahead. The ratio is of the first figure of the benchmark: records a second, or the typical round trip."
+	{
+		echo "<table><tr><th>benchmark<th>kind<th>cell<th>against<th>placement<th>quoit<th>ratio<th>from<th>to</tr>"
+		jq -rs '[.[] | select(.unit == "ratio" and (.stat == null or .stat == "typical")
+				and .system == "quoit" and (.bench | test("waits") | not))]
+			| group_by([.bench, .kind, .mode, .size, .depth, .batch, .producers, .rate, .placement])
+			| .[] | min_by(.median)
+			| "<tr><td>\(.bench)<td>\(.kind)<td>\(.size) B x\(.depth)" +
+			  (if .batch > 1 then ", batch \(.batch)" else "" end) +
+			  ", \(.producers)P\(.consumers)C" + (if .rate then ", \(.rate)/s" else "" end) +
+			  "<td>\(.against)<td>\(.placement)<td>\(.mode) \(.policy)" +
+			  "<td class=\"\(if .median < 1 then "worse" else "better" end)\">" +
+			  "\(.median * 100 | round / 100)<td>\(.min * 100 | round / 100)" +
+			  "<td>\(.max * 100 | round / 100)</tr>"' "$results"
+		echo "</table>"
+	} >>"$page"
+}
+
+all_rows() {
+	section "All figures" "Median, smallest and largest of the rounds, and the canary (one way)."
+	for bench in $(jq -r '.bench' "$results" | awk '!seen[$0]++'); do
+		{
+			echo "<details><summary>$bench</summary><table>"
+			echo "<tr><th>system<th>kind<th>mode<th>policy<th>size<th>depth<th>batch<th>sides<th>placement"
+			echo "<th>what<th>median<th>min<th>max<th>unit<th>rounds<th>canary</tr>"
+			rows ".bench == \"$bench\"" | jq -r '
+				"<tr\(if .system == "quoit" then " class=own" else "" end)>" +
+				"<td>\(.system)\(if .between then " (threads)" else "" end)<td>\(.kind // "")" +
+				"<td>\(.mode // "")<td>\(.policy // "")<td>\(.size // "")<td>\(.depth // "")" +
+				"<td>\(.batch // "")<td>" +
+				(if .producers then "\(.producers)P\(.consumers)C" else "" end) +
+				"<td>\(.placement)<td>\(.stat // "")\(if .rate then " at \(.rate)/s" else "" end)" +
+				"<td>\(.median)<td>\(.min)<td>\(.max)<td>\(.unit)<td>\(.rounds)" +
+				"<td>\(.canary_ns // "")</tr>"'
+			echo "</table></details>"
+		} >>"$page"
+	done
+	if jq -e 'select(.error)' "$results" >/dev/null; then
+		section "What failed" "These were not measured:"
+		{
+			echo "<ul>"
+			jq -r 'select(.error) | "<li>\(.bench): \(.system) \(.policy // ""): \(.error)"' "$results"
+			echo "</ul>"
+		} >>"$page"
+	fi
+}
+
+head_of_page >"$page"
+ratio_table
+throughput_charts
+latency_charts
+bar_charts
+all_rows
+echo "</body></html>" >>"$page"
+cp "$page" "$folder/index.html"
+echo "report.sh: $folder/index.html"
