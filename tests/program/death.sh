@@ -6,7 +6,7 @@
 data=$scratch/data
 head -c 20000000 /dev/urandom >"$data"
 
-# Kill a producer that takes most of a second at some moment after its first record.
+# Kill a producer that takes more than two seconds at some moment after its first record.
 # kill_producer PID RING RECORDS_BEFORE
 kill_producer() {
 	until_true more_than "$2" "$3"
@@ -21,7 +21,7 @@ moment() {
 
 # A killed producer, and successors that finish its file, some of which are killed as well.
 for round in 1 2 3 4 5; do
-	for options in "--rate 400" "--rate 40k --chunk 600"; do
+	for options in "--rate 120" "--rate 12k --chunk 600"; do
 		new_ring
 		start "$consume" -t 20 --create --ring-size 256K --resume "$ring" >"$scratch/out" \
 			2>"$scratch/err"
