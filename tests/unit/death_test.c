@@ -6,91 +6,9 @@
 #include <criterion/criterion.h>
 
 #include "support.h"
+#include "unit/victim.h"
 
 TestSuite(death, .fini = test_cleanup, .timeout = 60);
-
-/* What a child does before it stops to be killed. */
-struct victim {
-	const char *name;
-	enum quoit_wait wait;
-	uint64_t first, count;   /* numbers to send or to take */
-	unsigned reserve;        /* then so many reservations */
-	unsigned hold;           /* then so many records peeked at */
-	bool block;              /* then wait for room or a record, for ever */
-	_Atomic uint32_t *ready; /* then set this */
-};
-
-static int victim_producer(void *arg)
-{
-	struct victim *v = arg;
-	struct quoit_producer *p;
-	struct quoit *q;
-	void *payload;
-
-	CHILD_CHECK(quoit_attach(v->name, NULL, &q) == 0);
-	CHILD_CHECK(quoit_producer_open(q, &p) == 0);
-	CHILD_CHECK(quoit_producer_set_wait(p, v->wait) == 0);
-	for (uint64_t i = 0; i < v->count; i++)
-		CHILD_CHECK(test_put(p, v->first + i) == 0);
-	for (unsigned i = 0; i < v->reserve; i++) {
-		CHILD_CHECK(quoit_reserve(p, 8, &payload) == 0);
-		memset(payload, 0xff, 8);
-	}
-	atomic_store(v->ready, 1);
-	if (v->block)
-		for (uint64_t i = 0;;) {
-			int result = quoit_send(p, &i, 8, 0, NULL);
-
-			CHILD_CHECK(result == 0 || result == -EOWNERDEAD);
-			i += result == 0;
-		}
-	for (;;)
-		pause();
-}
-
-static int victim_consumer(void *arg)
-{
-	struct victim *v = arg;
-	struct quoit_msg msgs[QUOIT_BATCH_MAX];
-	struct quoit_consumer *c;
-	struct quoit *q;
-	uint64_t value;
-
-	CHILD_CHECK(quoit_attach(v->name, NULL, &q) == 0);
-	CHILD_CHECK(quoit_consumer_open(q, &c) == 0);
-	CHILD_CHECK(quoit_consumer_set_wait(c, v->wait) == 0);
-	for (uint64_t i = 0; i < v->count; i++) {
-		CHILD_CHECK(test_take(c, &value) == 1);
-		CHILD_CHECK(value == v->first + i);
-	}
-	if (v->hold != 0)
-		CHILD_CHECK(quoit_peek_batch(c, msgs, v->hold) == (int)v->hold);
-	atomic_store(v->ready, 1);
-	if (v->block)
-		for (;;)
-			CHILD_CHECK(quoit_recv(c, &value, 8, &msgs[0], NULL) == 1);
-	for (;;)
-		pause();
-}
-
-/* Start a victim and wait until it has done its part. */
-static pid_t start(int (*fn)(void *), struct victim *v)
-{
-	pid_t pid;
-
-	if (v->wait == 0)
-		v->wait = QUOIT_WAIT_FUTEX;
-	v->ready = test_shared(4096);
-	pid = test_spawn(fn, v);
-	cr_assert(test_wait_flag(v->ready, 1, 5000), "the victim came into position");
-	return pid;
-}
-
-static void start_and_kill(int (*fn)(void *), struct victim *v)
-{
-	test_kill(start(fn, v));
-	munmap(v->ready, 4096);
-}
 
 /* Take everything; -EOWNERDEAD is counted and must come when nothing is left. */
 struct taken {
@@ -138,7 +56,7 @@ Test(death, of_a_producer_loses_nothing_committed_and_is_told_once)
 			cr_expect_eq(t.last, -EAGAIN, "a crash is no end of stream: %d", t.last);
 			/* Death may be noticed a moment later than the last record. */
 			if (t.deaths == 0) {
-				struct timespec soon = quoit_deadline_ms(1000);
+				struct timespec soon = quoit_deadline_ms(5000);
 				struct quoit_msg msg;
 				uint64_t value;
 
@@ -167,7 +85,7 @@ Test(death, of_a_producer_is_told_to_each_consumer_once)
 	v.name = r.name;
 	start_and_kill(victim_producer, &v);
 	for (unsigned i = 0; i < 3; i++) {
-		struct timespec soon = quoit_deadline_ms(1000);
+		struct timespec soon = quoit_deadline_ms(5000);
 		struct timespec later;
 		struct quoit_msg msg;
 		uint64_t value;
@@ -186,7 +104,7 @@ Test(death, of_a_producer_is_told_to_a_consumer_that_comes_afterwards)
 	for (unsigned i = 0; i < TEST_COUNT(test_backends); i++) {
 		for (unsigned k = 0; k < TEST_COUNT(test_kinds); k++) {
 			struct quoit_options opt = test_options(test_kinds[k]);
-			struct timespec soon = quoit_deadline_ms(1000);
+			struct timespec soon = quoit_deadline_ms(5000);
 			struct victim v = {.count = 5};
 			struct quoit_consumer *c;
 			struct test_ring r;
@@ -354,7 +272,7 @@ Test(death, of_one_mpmc_consumer_gives_its_records_to_a_survivor)
 	v.name = rig.r.name;
 	start_and_kill(victim_consumer, &v);
 	for (unsigned i = 0; i < 8; i++) {
-		struct timespec soon = quoit_deadline_ms(1000);
+		struct timespec soon = quoit_deadline_ms(5000);
 
 		cr_assert_eq(quoit_recv(rig.c, &value, 8, &msg, &soon), 1, "record %u of 8", i);
 		sum += value;
@@ -401,115 +319,6 @@ Test(death, of_the_only_consumer_is_told_to_the_producer_once_and_a_successor_go
 				cr_assert_eq(value, n);
 			}
 			cr_expect_eq(test_put(p, 5), 0);
-			quoit_producer_close(p);
-			quoit_consumer_close(c);
-			test_ring_drop(&r);
-		}
-	}
-}
-
-/* How long does a peer that waits for ever take to learn of a death? */
-static void expect_told_while_blocked(enum quoit_backend backend, enum quoit_kind kind,
-				      enum quoit_wait wait, bool victim_produces)
-{
-	struct quoit_options opt = test_options(kind);
-	struct victim v = {.count = 0};
-	struct quoit_producer *p = NULL;
-	struct quoit_consumer *c = NULL;
-	struct test_ring r;
-	struct quoit_msg msg;
-	uint64_t value = 0;
-	int64_t begin;
-	int result;
-	pid_t pid;
-
-	opt.capacity = 4096;
-	opt.wait = wait;
-	test_ring_make(&r, backend, &opt);
-	v.name = r.name;
-	if (victim_produces) {
-		cr_assert_eq(quoit_consumer_open(r.q, &c), 0);
-		cr_assert_eq(quoit_consumer_set_wait(c, wait), 0);
-		pid = start(victim_producer, &v);
-	} else {
-		cr_assert_eq(quoit_producer_open(r.q, &p), 0);
-		cr_assert_eq(quoit_producer_set_wait(p, wait), 0);
-		pid = start(victim_consumer, &v);
-		while (test_put(p, 1) == 0)
-			;
-	}
-	/* The child dies while we wait: it kills itself through a helper that sleeps first. */
-	pid_t killer = fork();
-
-	if (killer == 0) {
-		test_sleep_ms(20);
-		kill(pid, SIGKILL);
-		_exit(0);
-	}
-	begin = test_now_ns();
-	struct timespec end = quoit_deadline_ms(5000);
-
-	if (victim_produces)
-		result = quoit_recv(c, &value, 8, &msg, &end);
-	else
-		result = quoit_send(p, &value, 8, 0, &end);
-	cr_expect_eq(result, -EOWNERDEAD, "%s %s %s %s: %d", quoit_backend_name(backend),
-		     quoit_kind_name(kind), quoit_wait_name(wait),
-		     victim_produces ? "consumer" : "producer", result);
-	cr_expect_lt(test_now_ns() - begin, INT64_C(1000000000), "told within a second");
-	test_wait(killer);
-	test_wait(pid);
-	munmap(v.ready, 4096);
-	quoit_producer_close(p);
-	quoit_consumer_close(c);
-	test_ring_drop(&r);
-}
-
-Test(death, is_told_to_a_blocked_peer_whatever_it_waits_on)
-{
-	for (unsigned i = 0; i < TEST_COUNT(test_backends); i++) {
-		for (unsigned w = 0; w < TEST_COUNT(test_waits); w++) {
-			for (unsigned k = 0; k < TEST_COUNT(test_kinds); k++) {
-				expect_told_while_blocked(test_backends[i], test_kinds[k],
-							  test_waits[w], true);
-				expect_told_while_blocked(test_backends[i], test_kinds[k],
-							  test_waits[w], false);
-			}
-		}
-	}
-}
-
-Test(death, while_asleep_does_not_hinder_a_successor)
-{
-	for (unsigned w = 0; w < TEST_COUNT(test_waits); w++) {
-		for (unsigned k = 0; k < TEST_COUNT(test_kinds); k++) {
-			struct quoit_options opt = test_options(test_kinds[k]);
-			struct victim v = {.count = 0, .block = true, .wait = test_waits[w]};
-			struct quoit_producer *p;
-			struct quoit_consumer *c;
-			struct test_ring r;
-			uint64_t value;
-			pid_t pid;
-
-			opt.capacity = 4096;
-			test_ring_make(&r, QUOIT_SYSV, &opt);
-			v.name = r.name;
-			pid = start(victim_consumer, &v);
-			test_sleep_ms(10);
-			test_kill(pid);
-			munmap(v.ready, 4096);
-			pid = start(victim_producer, &v);
-			test_sleep_ms(10);
-			test_kill(pid);
-			munmap(v.ready, 4096);
-			cr_assert_eq(quoit_consumer_open(r.q, &c), 0);
-			cr_assert_eq(quoit_producer_open(r.q, &p), 0);
-			for (uint64_t n = 0; test_take(c, &value) == 1; n++)
-				cr_assert_eq(value, n);
-			cr_expect_eq(test_put(p, 1), 0);
-			while (test_take(c, &value) == -EOWNERDEAD)
-				;
-			cr_expect_eq(value, 1);
 			quoit_producer_close(p);
 			quoit_consumer_close(c);
 			test_ring_drop(&r);
@@ -569,7 +378,7 @@ Test(death, is_not_what_a_stopped_process_is)
 		cr_expect_eq(quoit_recv(c, &value, 8, &msg, &soon), -ETIMEDOUT);
 		cr_expect_eq(quoit_producer_open(r.q, &second), -EBUSY);
 		test_kill(pid);
-		soon = quoit_deadline_ms(1000);
+		soon = quoit_deadline_ms(5000);
 		cr_expect_eq(quoit_recv(c, &value, 8, &msg, &soon), -EOWNERDEAD);
 		munmap(v.ready, 4096);
 		quoit_consumer_close(c);

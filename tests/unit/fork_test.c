@@ -151,7 +151,7 @@ static void expect_death_is_seen_past_a_child(enum quoit_backend backend, bool e
 	test_sleep_ms(20);
 	test_kill(pid);
 	cr_expect_eq(kill(atomic_load(f.grandchild), 0), 0, "the grandchild lives");
-	soon = quoit_deadline_ms(1000);
+	soon = quoit_deadline_ms(5000);
 	cr_expect_eq(quoit_recv(c, &value, 8, &msg, &soon), 1);
 	result = quoit_recv(c, &value, 8, &msg, &soon);
 	cr_expect_eq(result, -EOWNERDEAD, "%s: %d", quoit_backend_name(backend), result);
@@ -253,7 +253,7 @@ Test(fork, lets_the_child_open_endpoints_of_its_own_which_die_with_it_alone)
 		cr_expect_eq(value, 98);
 		cr_expect_eq(test_take(h.rig.c, &value), 1);
 		cr_expect_eq(value, 99);
-		soon = quoit_deadline_ms(1000);
+		soon = quoit_deadline_ms(5000);
 		cr_expect_eq(quoit_recv(h.rig.c, &value, 8, &msg, &soon), -EOWNERDEAD);
 		cr_expect_eq(test_put(h.rig.p, 1), 0, "ours lives");
 		cr_expect_eq(test_take(h.rig.c, &value), 1);

@@ -214,7 +214,7 @@ Test(mpmc, commits_out_of_order_all_arrive_once_and_in_the_order_of_reservation_
 				seen |= 1u << value;
 		}
 		while (seen != 0xff) {
-			struct timespec soon = quoit_deadline_ms(1000);
+			struct timespec soon = quoit_deadline_ms(5000);
 			struct quoit_msg msg;
 
 			cr_assert_eq(quoit_recv(rig.c, &value, 8, &msg, &soon), 1, "%x", seen);
@@ -240,7 +240,7 @@ Test(mpmc, an_open_reservation_holds_nobody_up)
 	cr_assert_eq(quoit_producer_open(rig.r.q, &other), 0);
 	cr_assert_eq(quoit_reserve(rig.p, 8, &payload), 0);
 	for (uint64_t i = 0; i < 10 * slots; i++) {
-		struct timespec soon = quoit_deadline_ms(1000);
+		struct timespec soon = quoit_deadline_ms(5000);
 		struct quoit_msg msg;
 		uint64_t number = i;
 
@@ -268,7 +268,7 @@ Test(mpmc, a_stepped_over_reservation_waits_for_room)
 	cr_assert_eq(quoit_producer_open(rig.r.q, &other), 0);
 	cr_assert_eq(quoit_reserve(rig.p, 8, &payload), 0);
 	for (uint64_t i = 0; i < 3 * slots; i++) {
-		struct timespec soon = quoit_deadline_ms(1000);
+		struct timespec soon = quoit_deadline_ms(5000);
 		struct quoit_msg msg;
 
 		cr_assert_eq(quoit_send(other, &i, 8, 0, &soon), 0);
@@ -430,7 +430,7 @@ Test(mpmc, a_slow_reader_costs_its_slot_and_not_the_ring)
 		cr_assert_eq(test_put(rig.p, 1000 + i), 0);
 	cr_assert_eq(quoit_peek_batch(slow, held, 3), 3);
 	for (uint64_t i = 0; i < 10 * slots; i++) {
-		struct timespec soon = quoit_deadline_ms(1000);
+		struct timespec soon = quoit_deadline_ms(5000);
 		struct quoit_msg msg;
 
 		cr_assert_eq(quoit_send(rig.p, &i, 8, 0, &soon), 0, "record %d", (int)i);

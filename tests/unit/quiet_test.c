@@ -37,12 +37,6 @@ static void forbid_system_calls(void)
 	CHILD_CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
 }
 
-struct quiet {
-	enum quoit_kind kind;
-	enum quoit_wait wait;
-	enum quoit_backend backend;
-};
-
 static void copy_and_peek(struct test_rig *rig, uint64_t i)
 {
 	struct quoit_msg msg;
@@ -84,19 +78,15 @@ static void batches(struct test_rig *rig, uint64_t i)
 /* Never empty, never full: all ways to send and to take, many laps, and finding nothing. */
 static int work_without_system_calls(void *arg)
 {
-	const struct quiet *quiet = arg;
-	struct quoit_options opt = test_options(quiet->kind);
 	struct test_rig rig;
 	uint64_t value;
 
-	opt.capacity = 4096;
-	opt.slot_size = quiet->kind == QUOIT_MPMC ? 8 : 0;
-	opt.wait = quiet->wait;
-	test_rig_open(&rig, quiet->backend, &opt);
+	CHILD_CHECK(quoit_attach(arg, NULL, &rig.r.q) == 0);
+	CHILD_CHECK(quoit_producer_open(rig.r.q, &rig.p) == 0);
+	CHILD_CHECK(quoit_consumer_open(rig.r.q, &rig.c) == 0);
 	copy_and_peek(&rig, 0);
 	CHILD_CHECK(test_put(rig.p, 0) == 0);
 	CHILD_CHECK(test_put(rig.p, 0) == 0);
-	CHILD_CHECK(quoit_remove(rig.r.made) == 0 || quiet->backend == QUOIT_MEMFD);
 	forbid_system_calls();
 	CHILD_CHECK(test_take(rig.c, &value) == 1);
 	CHILD_CHECK(test_take(rig.c, &value) == 1);
@@ -114,12 +104,19 @@ Test(quiet, the_data_path_makes_no_system_call)
 #endif
 	for (unsigned k = 0; k < TEST_COUNT(test_kinds); k++) {
 		for (unsigned w = 0; w < TEST_COUNT(test_waits); w++) {
-			struct quiet quiet = {test_kinds[k], test_waits[w], QUOIT_MEMFD};
-			int code = test_wait(test_spawn(work_without_system_calls, &quiet));
+			struct quoit_options opt = test_options(test_kinds[k]);
+			struct test_ring r;
+			int code;
 
+			opt.capacity = 4096;
+			opt.slot_size = test_kinds[k] == QUOIT_MPMC ? 8 : 0;
+			opt.wait = test_waits[w];
+			test_ring_make(&r, QUOIT_SHM, &opt);
+			code = test_wait(test_spawn(work_without_system_calls, r.name));
 			cr_expect_eq(code, 0, "%s %s: %d (159: killed by the filter)",
-				     quoit_kind_name(quiet.kind), quoit_wait_name(quiet.wait),
+				     quoit_kind_name(test_kinds[k]), quoit_wait_name(test_waits[w]),
 				     code);
+			test_ring_drop(&r);
 		}
 	}
 }

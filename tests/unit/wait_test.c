@@ -80,11 +80,11 @@ Test(deadlines, that_are_no_time_are_refused)
 	}
 }
 
-/* A wait of 60 ms ends with -ETIMEDOUT, not before and not much later. */
-static void expect_kept(struct test_rig *rig, enum quoit_wait wait, bool producer, const char *what)
+/* How long a wait of 60 ms took, in ms; it must end with -ETIMEDOUT. */
+static int wait_60_ms(struct test_rig *rig, enum quoit_wait wait, bool producer, const char *what)
 {
 	struct timespec deadline = quoit_deadline_ms(60);
-	int64_t begin = test_now_ns(), took;
+	int64_t begin = test_now_ns();
 	struct quoit_msg msg;
 	uint64_t value = 0;
 	int result;
@@ -93,11 +93,24 @@ static void expect_kept(struct test_rig *rig, enum quoit_wait wait, bool produce
 		result = quoit_send(rig->p, &value, 8, 0, &deadline);
 	else
 		result = quoit_recv(rig->c, &value, 8, &msg, &deadline);
-	took = (test_now_ns() - begin) / 1000000;
 	cr_expect_eq(result, -ETIMEDOUT, "%s %s %s: %d", what, quoit_wait_name(wait),
 		     producer ? "producer" : "consumer", result);
-	cr_expect(took >= 59 && took < 1000, "%s %s: %d ms", what, quoit_wait_name(wait),
-		  (int)took);
+	return (int)((test_now_ns() - begin) / 1000000);
+}
+
+/* Never too early; and not much too late either, unless the machine was busy with others: then it
+ * may try again. */
+static void expect_kept(struct test_rig *rig, enum quoit_wait wait, bool producer, const char *what)
+{
+	int took = 0;
+
+	for (unsigned tries = 0; tries < 4; tries++) {
+		took = wait_60_ms(rig, wait, producer, what);
+		cr_expect_geq(took, 59, "%s %s: %d ms", what, quoit_wait_name(wait), took);
+		if (took < 200)
+			return;
+	}
+	cr_expect_lt(took, 200, "%s %s: %d ms", what, quoit_wait_name(wait), took);
 }
 
 Test(deadlines, in_the_future_are_kept_by_every_way_to_wait)
