@@ -39,7 +39,7 @@ static int verify(const struct perf_system *system, unsigned *ret_cells)
 			c->size = 8;
 			c->depth = 1;
 		}
-		if (job.shape == PERF_ECHO && (c->batch > 1 || (system->threads && c->kind)))
+		if (job.shape == PERF_ECHO && c->batch > 1)
 			continue;
 		if (!(system->policies & 1u << c->policy) || !system->supports(c))
 			continue;

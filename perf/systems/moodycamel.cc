@@ -131,7 +131,8 @@ template <template <unsigned> class Q> struct single {
 
 /* One side's view. Order holds for each producer only, so the end may overtake others' records. */
 template <unsigned SIZE> struct shared_end {
-	concurrent<SIZE> *queue;
+	concurrent<SIZE> *queue; /* the one sent to, */
+	concurrent<SIZE> *from;  /* and the one received from */
 	moodycamel::ProducerToken *producer;
 	moodycamel::ConsumerToken *consumer;
 	unsigned credit, depth; /* producer: records until the next look at the size */
@@ -143,36 +144,48 @@ static int mpmc_supports(const struct perf_cell *cell)
 	return cell->kind == PERF_MPMC && supports_size(cell) && cell->size <= 256;
 }
 
+struct shared_pair {
+	void *queue[2];
+};
+
 static int mpmc_open(struct perf_context *x)
 {
+	shared_pair *p = new shared_pair{};
+
+	x->priv = p;
 	return by_size(x->cell, [=]<unsigned SIZE>() {
-		if (x->rings != 1)
-			return -ENOTSUP;
-		/* Room for depth records in all, whoever sends them. */
-		x->priv = new concurrent<SIZE>(x->cell->depth, x->cell->producers, 0);
+		for (unsigned i = 0; i < x->rings; i++)
+			p->queue[i] = new concurrent<SIZE>(x->cell->depth, x->cell->producers, 0);
 		return 0;
 	});
 }
 
 static void mpmc_close(struct perf_context *x)
 {
+	shared_pair *p = static_cast<shared_pair *>(x->priv);
+
 	by_size(x->cell, [=]<unsigned SIZE>() {
-		delete static_cast<concurrent<SIZE> *>(x->priv);
+		for (void *queue : p->queue)
+			delete static_cast<concurrent<SIZE> *>(queue);
 		return 0;
 	});
+	delete p;
 }
 
 static int mpmc_enter(struct perf_side *s)
 {
+	const shared_pair *p = static_cast<shared_pair *>(s->context->priv);
+
 	return by_size(s->cell, [=]<unsigned SIZE>() {
 		auto *e = new shared_end<SIZE>{};
 
-		e->queue = static_cast<concurrent<SIZE> *>(s->context->priv);
+		e->queue = static_cast<concurrent<SIZE> *>(p->queue[s->role == PERF_PONG]);
+		e->from = static_cast<concurrent<SIZE> *>(p->queue[s->role == PERF_PING]);
 		e->depth = s->cell->depth;
-		if (s->role == PERF_PRODUCE)
+		if (s->role != PERF_CONSUME && s->role != PERF_COLLECT)
 			e->producer = new moodycamel::ProducerToken(*e->queue);
-		else
-			e->consumer = new moodycamel::ConsumerToken(*e->queue);
+		if (s->role != PERF_PRODUCE && s->role != PERF_SCHEDULE)
+			e->consumer = new moodycamel::ConsumerToken(*e->from);
 		s->tx = s->rx = e;
 		return 0;
 	});
@@ -228,7 +241,7 @@ template <unsigned SIZE> PERF_INLINE int mpmc_get_many(void *rx, uint64_t *buf, 
 {
 	auto *e = static_cast<shared_end<SIZE> *>(rx);
 	auto *to = reinterpret_cast<perf_element<SIZE> *>(buf);
-	unsigned got = static_cast<unsigned>(e->queue->try_dequeue_bulk(*e->consumer, to, n));
+	unsigned got = static_cast<unsigned>(e->from->try_dequeue_bulk(*e->consumer, to, n));
 
 	for (unsigned i = 0; i < got; i++) {
 		if (__builtin_expect(buf[i * (SIZE / 8)] == PERF_END, 0)) {
@@ -241,7 +254,7 @@ template <unsigned SIZE> PERF_INLINE int mpmc_get_many(void *rx, uint64_t *buf, 
 	}
 	if (got == 0 && __builtin_expect(e->ended, 0)) {
 		/* Empty after the end: whatever there was, others have it. */
-		if (e->queue->try_dequeue(*e->consumer, *to))
+		if (e->from->try_dequeue(*e->consumer, *to))
 			return 1;
 		buf[0] = PERF_END;
 		return 1;
@@ -253,8 +266,8 @@ template <unsigned SIZE> PERF_INLINE const uint64_t *mpmc_get(void *rx, uint64_t
 {
 	auto *e = static_cast<shared_end<SIZE> *>(rx);
 
-	if (__builtin_expect(e->queue->try_dequeue(*e->consumer,
-						   *reinterpret_cast<perf_element<SIZE> *>(buf)),
+	if (__builtin_expect(e->from->try_dequeue(*e->consumer,
+						  *reinterpret_cast<perf_element<SIZE> *>(buf)),
 			     1)) {
 		if (__builtin_expect(buf[0] != PERF_END, 1))
 			return buf;

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# The results of `quoit-perf all` as Markdown tables, for docs/PERFORMANCE.md.
+#
+#   tables.sh RESULTS.jsonl
+#
+# Throughput and round trips: medians, the best mode of each system. Needs jq.
+set -euo pipefail
+
+[ $# -eq 1 ] && [ -s "$1" ] || {
+	echo "Usage: tables.sh RESULTS.jsonl" >&2
+	exit 2
+}
+results=$1
+command -v jq >/dev/null || {
+	echo "tables.sh: jq is missing; run scripts/perf-setup.sh" >&2
+	exit 1
+}
+
+# pivot TITLE FILTER COLUMN BETTER: a row for each system, a column for each value of COLUMN, which is an
+# array: what to sort by, and last the heading.
+pivot() {
+	jq -rs --arg title "$1" "
+		def short: if . >= 1000 then round elif . >= 100 then (. * 10 | round / 10)
+			elif . >= 1 then (. * 100 | round / 100) else (. * 10000 | round / 10000) end;
+		[.[] | select(.median != null and .cdf == null and .unit != \"ratio\") | select($2)
+			| {system, value: .median, column: ($3)}]
+		| if length == 0 then empty else . end
+		| (map(.column) | unique) as \$columns
+		| \"**\" + \$title + \"**\n\",
+		  \"| | \" + (\$columns | map(last | tostring) | join(\" | \")) + \" |\",
+		  \"|---|\" + (\$columns | map(\"---|\") | join(\"\")),
+		  (group_by(.system)[] | . as \$rows
+			| \"| \" + .[0].system + \" | \" + (\$columns | map(. as \$c
+				| [\$rows[] | select(.column == \$c) | .value]
+				| if length == 0 then \"\" else ($4 | short | tostring) end) | join(\" | \")) + \" |\"),
+		  \"\"" "$results"
+}
+
+stat='[(.stat as $s | ["typical", "p50", "p90", "p99", "p99.9", "p99.99", "max"] | index($s)), .stat]'
+placements=$(jq -r 'select(.placement) | .placement' "$results" | sort -ru)
+
+jq -rs '[.[] | select(.canary_ns) | {placement, canary_ns}] | group_by(.placement)[]
+	| "Canary, \(.[0].placement): median \(map(.canary_ns) | sort | .[length / 2 | floor]) ns one way."' \
+	"$results"
+echo
+for p in $placements; do
+	for kind in spsc mpmc; do
+		for batch in 1 32; do
+			pivot "Throughput, $kind, batch $batch, $p: million records/s" \
+				".bench == \"throughput\" and .kind == \"$kind\" and .batch == $batch and
+				 .placement == \"$p\"" '[.size, .depth, "\(.size) B x\(.depth)"]' max
+		done
+		pivot "Round trip, $kind, 8 B, $p: ns" ".bench == \"latency\" and .placement == \"$p\" and
+			((.kind == \"$kind\" and .size == 8) or .system == \"line\")" "$stat" min
+	done
+	for rate in $(jq -r 'select(.bench == "openloop" and .rate) | .rate' "$results" | sort -gu); do
+		pivot "Open loop, $rate records/s, $p: ns" ".bench == \"openloop\" and .rate == $rate and
+			.placement == \"$p\"" "$stat" min
+	done
+	for batch in 1 32; do
+		pivot "Oversubscribed, 8 B, batch $batch, $p: million records/s" \
+			".bench == \"oversubscribe\" and .batch == $batch and .placement == \"$p\"" \
+			'[.producers, "\(.producers)P\(.consumers)C"]' max
+	done
+	pivot "Sizes, through 1 MiB, $p: GB/s" ".bench == \"sizes\" and .unit == \"GB/s\" and
+		.placement == \"$p\" and .size * .depth <= 1048576" '[.size, .size]' max
+	pivot "Sizes, through 16 MiB, $p: GB/s" ".bench == \"sizes\" and .unit == \"GB/s\" and
+		.placement == \"$p\" and .size * .depth > 1048576" '[.size, .size]' max
+	pivot "Kernel mechanisms, $p: million records/s" ".bench == \"kernel\" and .unit == \"M/s\" and
+		.placement == \"$p\"" '[.size, "\(.size) B"]' max
+	pivot "Kernel mechanisms, round trip of 64 B, $p: ns" ".bench == \"kernel-echo\" and .size == 64 and
+		.placement == \"$p\"" "$stat" min
+	pivot "Hand-over there and back, $p: ns" ".bench == \"kernel-handover\" and .placement == \"$p\"" \
+		"$stat" min
+	for what in busy idle wake; do
+		pivot "Waits, $what, $p" ".bench == \"waits-$what\" and .placement == \"$p\" and
+			(.system == \"quoit\" or .stat == \"p50\") and
+			(.stat == null or .stat == \"consumer\" or .stat == \"p50\" or .stat == \"syscalls\")" \
+			'["\(.kind) \(.policy) \(.stat // "") \(.unit)"]' max
+	done
+	pivot "Life cycle, $p: us" "(.bench | startswith(\"lifecycle\")) and .placement == \"$p\"" \
+		'["\(.mode)\(if .size then " \(.size / 1048576) MiB" else "" end) \(.stat)"]' min
+	pivot "Endpoints, 64 B, $p: million records/s" ".bench == \"scale\" and .placement == \"$p\"" \
+		'[.mode, .producers, .consumers, "\(.mode) \(.producers)P\(.consumers)C"]' max
+done
