@@ -148,6 +148,70 @@ static void check_systems(const char *names)
 	perf_options.systems = names;
 }
 
+/* What changes how it is measured. 0 if c is none of these. */
+static int method_option(int c, const char *arg)
+{
+	switch (c) {
+	case 'r':
+		perf_config.rounds = (unsigned)number(arg, "--rounds", 1, PERF_ROUNDS_MAX / 2.0);
+		break;
+	case 't':
+		perf_config.seconds = number(arg, "--seconds", 0.001, 3600);
+		break;
+	case 'n':
+		perf_config.near_ns = number(arg, "--near", 1, 1e6);
+		break;
+	case 'q':
+		perf_config.rounds = 3;
+		perf_config.seconds = 0.1;
+		break;
+	case 'J':
+		perf_json = 1;
+		break;
+	default:
+		return 0;
+	}
+	return 1;
+}
+
+/* What changes what is measured. */
+static void cell_option(int c, const char *arg)
+{
+	switch (c) {
+	case 'd':
+		list(&perf_options.depths, arg, "--depth", 1, 1u << 24, 1);
+		break;
+	case 's':
+		list(&perf_options.sizes, arg, "--size", 8, PERF_SIZE_MAX, 8);
+		break;
+	case 'b':
+		list(&perf_options.batches, arg, "--batch", 1, PERF_BATCH_MAX, 1);
+		break;
+	case 'k':
+		if (strcmp(arg, "spsc") != 0 && strcmp(arg, "mpmc") != 0)
+			bad_usage("--kind", arg);
+		perf_options.kinds = arg;
+		break;
+	case 'S':
+		check_systems(arg);
+		break;
+	case 'R':
+		perf_options.rate = number(arg, "--rate", 1, 1e9);
+		break;
+	case 'o':
+		perf_options.output = arg;
+		break;
+	case 'h':
+		usage(stdout);
+		exit(0);
+	case 'V':
+		printf("quoit-perf %s\n", quoit_version());
+		exit(0);
+	default:
+		exit(2);
+	}
+}
+
 static const char *parse(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -162,59 +226,10 @@ static const char *parse(int argc, char **argv)
 	int c;
 
 	while ((c = getopt_long(argc, argv, "r:t:c:d:s:b:k:S:R:n:o:JqhV", options, NULL)) != -1) {
-		switch (c) {
-		case 'r':
-			perf_config.rounds =
-				(unsigned)number(optarg, "--rounds", 1, PERF_ROUNDS_MAX / 2);
-			break;
-		case 't':
-			perf_config.seconds = number(optarg, "--seconds", 0.001, 3600);
-			break;
-		case 'c':
+		if (c == 'c')
 			cpus = optarg;
-			break;
-		case 'd':
-			list(&perf_options.depths, optarg, "--depth", 1, 1u << 24, 1);
-			break;
-		case 's':
-			list(&perf_options.sizes, optarg, "--size", 8, PERF_SIZE_MAX, 8);
-			break;
-		case 'b':
-			list(&perf_options.batches, optarg, "--batch", 1, PERF_BATCH_MAX, 1);
-			break;
-		case 'k':
-			if (strcmp(optarg, "spsc") != 0 && strcmp(optarg, "mpmc") != 0)
-				bad_usage("--kind", optarg);
-			perf_options.kinds = optarg;
-			break;
-		case 'S':
-			check_systems(optarg);
-			break;
-		case 'R':
-			perf_options.rate = number(optarg, "--rate", 1, 1e9);
-			break;
-		case 'n':
-			perf_config.near_ns = number(optarg, "--near", 1, 1e6);
-			break;
-		case 'o':
-			perf_options.output = optarg;
-			break;
-		case 'J':
-			perf_json = 1;
-			break;
-		case 'q':
-			perf_config.rounds = 3;
-			perf_config.seconds = 0.1;
-			break;
-		case 'h':
-			usage(stdout);
-			exit(0);
-		case 'V':
-			printf("quoit-perf %s\n", quoit_version());
-			exit(0);
-		default:
-			exit(2);
-		}
+		else if (!method_option(c, optarg))
+			cell_option(c, optarg);
 	}
 	if (optind != argc - 1)
 		bad_usage(optind < argc ? "one command at a time" : "no command given",

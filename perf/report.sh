@@ -87,7 +87,8 @@ svg() { # gnuplot commands on stdin; the picture goes into the page
 		echo "set terminal svg size 960,${height:-480} noenhanced font 'sans-serif,13' \
 			background '#ffffff'"
 		echo "set output '$picture'"
-		echo "set grid lc rgb '#dddddd'; set border 3; set tics nomirror; set datafile separator '\t'"
+		echo "set grid lc rgb '#dddddd'; set border 3; set tics nomirror"
+		printf "set datafile separator '%s'\n" '\t'
 		cat
 	} | gnuplot
 	sed -n '/<svg/,$p' "$picture" >>"$page"

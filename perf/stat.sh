@@ -46,17 +46,17 @@ cleanup() {
 	"$bin/quoit" rm "$ring" >/dev/null 2>&1 || true
 }
 trap cleanup EXIT
-events=$(IFS=,; echo "${have[*]}")
+counted=$(IFS=,; echo "${have[*]}")
 
 for kind in spsc mpmc; do
 	echo
 	echo "== $kind, 64-byte records, $seconds s"
 	"$bin/quoit" create "$ring" --kind $kind --size 1M >/dev/null
-	perf stat -o "/tmp/quoit-stat-$$.consumer" -e "$events" \
+	perf stat -o "/tmp/quoit-stat-$$.consumer" -e "$counted" \
 		"$bin/quoit-consume" --quiet --verify "$ring" &
 	consumer=$!
 	# SIGTERM lets the producer close, so that the consumer sees the end of the stream.
-	perf stat -o "/tmp/quoit-stat-$$.producer" -e "$events" \
+	perf stat -o "/tmp/quoit-stat-$$.producer" -e "$counted" \
 		timeout --preserve-status -s TERM "$seconds" \
 		"$bin/quoit-produce" --generate 0 --size 64 --verify --quiet "$ring" || true
 	wait "$consumer" || fail "quoit-consume: exit code $?"

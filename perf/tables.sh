@@ -8,37 +8,37 @@
 # Throughput and round trips: medians, the best mode of each system. Needs jq.
 set -euo pipefail
 
-[ $# -eq 1 ] && [ -s "$1" ] || {
+if [ $# -ne 1 ] || [ ! -s "$1" ]; then
 	echo "Usage: tables.sh RESULTS.jsonl" >&2
 	exit 2
-}
+fi
 results=$1
 command -v jq >/dev/null || {
 	echo "tables.sh: jq is missing; run scripts/perf-setup.sh" >&2
 	exit 1
 }
 
-# pivot TITLE FILTER COLUMN BETTER: a row for each system, a column for each value of COLUMN, which is an
-# array: what to sort by, and last the heading.
+# pivot TITLE FILTER COLUMN BETTER [ROW]: a row for each system (or ROW), a column for each value of COLUMN,
+# which is an array: what to sort by, and last the heading. BETTER, min or max, chooses among several.
 pivot() {
 	jq -rs --arg title "$1" "
 		def short: if . >= 1000 then round elif . >= 100 then (. * 10 | round / 10)
 			elif . >= 1 then (. * 100 | round / 100) else (. * 10000 | round / 10000) end;
 		[.[] | select(.median != null and .cdf == null and .unit != \"ratio\") | select($2)
-			| {system, value: .median, column: ($3)}]
+			| {row: (${5:-.system}), value: .median, column: ($3)}]
 		| if length == 0 then empty else . end
 		| (map(.column) | unique) as \$columns
 		| \"**\" + \$title + \"**\n\",
 		  \"| | \" + (\$columns | map(last | tostring) | join(\" | \")) + \" |\",
 		  \"|---|\" + (\$columns | map(\"---|\") | join(\"\")),
-		  (group_by(.system)[] | . as \$rows
-			| \"| \" + .[0].system + \" | \" + (\$columns | map(. as \$c
+		  (group_by(.row)[] | . as \$rows
+			| \"| \" + .[0].row + \" | \" + (\$columns | map(. as \$c
 				| [\$rows[] | select(.column == \$c) | .value]
 				| if length == 0 then \"\" else ($4 | short | tostring) end) | join(\" | \")) + \" |\"),
 		  \"\"" "$results"
 }
 
-stat='[(.stat as $s | ["typical", "p50", "p90", "p99", "p99.9", "p99.99", "max"] | index($s)), .stat]'
+order='[(.stat as $s | ["typical", "p50", "p90", "p99", "p99.9", "p99.99", "max"] | index($s)), .stat]'
 placements=$(jq -r 'select(.placement) | .placement' "$results" | sort -ru)
 
 jq -rs '[.[] | select(.canary_ns) | {placement, canary_ns}] | group_by(.placement)[]
@@ -53,11 +53,11 @@ for p in $placements; do
 				 .placement == \"$p\"" '[.size, .depth, "\(.size) B x\(.depth)"]' max
 		done
 		pivot "Round trip, $kind, 8 B, $p: ns" ".bench == \"latency\" and .placement == \"$p\" and
-			((.kind == \"$kind\" and .size == 8) or .system == \"line\")" "$stat" min
+			((.kind == \"$kind\" and .size == 8) or .system == \"line\")" "$order" min
 	done
 	for rate in $(jq -r 'select(.bench == "openloop" and .rate) | .rate' "$results" | sort -gu); do
 		pivot "Open loop, $rate records/s, $p: ns" ".bench == \"openloop\" and .rate == $rate and
-			.placement == \"$p\"" "$stat" min
+			.placement == \"$p\"" "$order" min
 	done
 	for batch in 1 32; do
 		pivot "Oversubscribed, 8 B, batch $batch, $p: million records/s" \
@@ -71,17 +71,16 @@ for p in $placements; do
 	pivot "Kernel mechanisms, $p: million records/s" ".bench == \"kernel\" and .unit == \"M/s\" and
 		.placement == \"$p\"" '[.size, "\(.size) B"]' max
 	pivot "Kernel mechanisms, round trip of 64 B, $p: ns" ".bench == \"kernel-echo\" and .size == 64 and
-		.placement == \"$p\"" "$stat" min
+		.placement == \"$p\"" "$order" min
 	pivot "Hand-over there and back, $p: ns" ".bench == \"kernel-handover\" and .placement == \"$p\"" \
-		"$stat" min
+		"$order" min
 	for what in busy idle wake; do
-		pivot "Waits, $what, $p" ".bench == \"waits-$what\" and .placement == \"$p\" and
-			(.system == \"quoit\" or .stat == \"p50\") and
-			(.stat == null or .stat == \"consumer\" or .stat == \"p50\" or .stat == \"syscalls\")" \
-			'["\(.kind) \(.policy) \(.stat // "") \(.unit)"]' max
+		pivot "Waits, $what, $p" ".bench == \"waits-$what\" and .placement == \"$p\"" \
+			"[($order)[0], ((.stat // \"\") + \" \" + .unit)]" max \
+			'(.kind + " " + .system + " " + .policy)'
 	done
 	pivot "Life cycle, $p: us" "(.bench | startswith(\"lifecycle\")) and .placement == \"$p\"" \
-		'["\(.mode)\(if .size then " \(.size / 1048576) MiB" else "" end) \(.stat)"]' min
+		'[.mode, .size, .mode + (if .size then " \(.size / 1048576) MiB" else "" end)]' min .stat
 	pivot "Endpoints, 64 B, $p: million records/s" ".bench == \"scale\" and .placement == \"$p\"" \
 		'[.mode, .producers, .consumers, "\(.mode) \(.producers)P\(.consumers)C"]' max
 done

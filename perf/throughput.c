@@ -44,7 +44,7 @@ int bench_throughput(void)
 
 					/* Deep rings of large records measure memory. */
 					if (perf_options.depths.n == 0 &&
-					    (uint64_t)*s * *d > 16u << 20)
+					    (uint64_t)*s * *d > 4u << 20)
 						continue;
 					failed += run_cell("throughput", &cell, PERF_WAITS_USUAL);
 				}

@@ -29,8 +29,8 @@ struct iceoryx_end {
 
 static int iceoryx_supports(const struct perf_cell *cell)
 {
-	return cell->kind == PERF_SPSC && cell->batch == 1 && cell->size <= 64 * 1024 &&
-	       cell->depth >= QUEUE_MAX;
+	return cell->kind == PERF_SPSC && cell->mode == PERF_INPLACE && cell->batch == 1 &&
+	       cell->size <= 64 * 1024 && cell->depth >= QUEUE_MAX;
 }
 
 static int iceoryx_open(struct perf_context *x)
@@ -139,35 +139,21 @@ PERF_INLINE void iceoryx_done(void *rx)
 	iox_sub_release_chunk(e->sub, e->chunk);
 }
 
-PERF_INLINE const uint64_t *iceoryx_get(void *rx, uint64_t *buf)
-{
-	struct iceoryx_end *e = rx;
-
-	if (iceoryx_view(rx, buf) == NULL)
-		return NULL;
-	memcpy(buf, e->chunk, e->size);
-	iceoryx_done(rx);
-	return buf;
-}
-
 static void iceoryx_run(struct perf_side *s)
 {
-	const struct perf_ops copy = {
-		.size = s->cell->size, .push = iceoryx_push, .get = iceoryx_get};
-	const struct perf_ops inplace = {.size = s->cell->size,
-					 .push = iceoryx_push,
-					 .get = iceoryx_view,
-					 .done = iceoryx_done};
-	const struct perf_ops *ops = s->cell->mode == PERF_INPLACE ? &inplace : &copy;
+	const struct perf_ops ops = {.size = s->cell->size,
+				     .push = iceoryx_push,
+				     .get = iceoryx_view,
+				     .done = iceoryx_done};
 
-	perf_run_trying(s, ops, PERF_SPSC);
+	perf_run_trying(s, &ops, PERF_SPSC);
 }
 
 const struct perf_system perf_iceoryx = {
 	.name = "iceoryx",
 	.group = PERF_PEER,
 	.policies = 1u << PERF_TIGHT | 1u << PERF_PAUSE,
-	.note = "C binding, with its daemon, queues of 256; SPSC, between processes",
+	.note = "C binding, in place, with its daemon, queues of 256; SPSC, between processes",
 	.supports = iceoryx_supports,
 	.open = iceoryx_open,
 	.close = iceoryx_close,

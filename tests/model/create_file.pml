@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rings with a path: made without a name, linked when complete; removed by a marked state, then by
- * taking the name away under a lock on the file that it stands for. As in ring/segment_file.c and
- * quoit_remove().
+ * Rings with a path: made without a name, linked when complete; removed by a marked state, then
+ * by taking the name away under a lock on the file that it stands for. As in ring/segment_file.c
+ * and quoit_remove().
  *
- * Two creators race, two removers race with them, one waits to attach. All but the one who attaches may be
- * killed between any two steps; a nameless file is gone with its creator. When nothing moves any more, one
- * more creator comes and must succeed, or find a complete ring.
+ * Two creators race, two removers race with them, one waits to attach. All but the one who
+ * attaches may be killed between any two steps; a nameless file is gone with its creator. When
+ * nothing moves any more, one more creator comes and must succeed, or find a complete ring.
  *
  * Bounds and switches (-D): CREATORS, REMOVERS, KILLS.
  */
@@ -77,7 +77,11 @@ proctype creator(byte me)
 	byte st, f;
 
 	do
-	:: d_step { ON(C_CHECK) && (me != LATECOMER || go) -> f = name; st = (f == 0 -> C_NEW : C_STATE) }
+	:: d_step {
+		ON(C_CHECK) && (me != LATECOMER || go) ->
+		f = name;
+		st = (f == 0 -> C_NEW : C_STATE)
+	   }
 	/* Taken, but by a ring that was removed and whose remover did not get to the end? */
 	:: d_step {
 		ON(C_STATE) ->
@@ -90,7 +94,11 @@ proctype creator(byte me)
 		fi
 	   }
 	:: d_step { ON(C_LOCK) && lock[f] == 0 -> lock[f] = me; st = C_SAME }
-	:: d_step { ON(C_SAME) -> st = (name == f -> C_UNLINK : C_NEW); lock[f] = (st == C_NEW -> 0 : me) }
+	:: d_step {
+		ON(C_SAME) ->
+		st = (name == f -> C_UNLINK : C_NEW);
+		lock[f] = (st == C_NEW -> 0 : me)
+	   }
 	:: d_step { ON(C_UNLINK) -> unlink_name(); lock[f] = 0; st = C_NEW }
 	/* Made without a name. */
 	:: d_step { ON(C_NEW) -> f = files; files++; state[f] = BUILDING; st = C_FILL_FIRST }
@@ -131,7 +139,12 @@ proctype remover(byte me)
 
 	do
 	:: d_step { ON(D_OPEN) && name != 0 -> mine = name; st = D_MARK }
-	:: d_step { ON(D_MARK) -> printf("%d marks file %d as removed\n", me, mine); state[mine] = REMOVED; st = D_FIND }
+	:: d_step {
+		ON(D_MARK) ->
+		printf("%d marks file %d as removed\n", me, mine);
+		state[mine] = REMOVED;
+		st = D_FIND
+	   }
 	/* The name may stand for another one by now. */
 	:: d_step { ON(D_FIND) -> f = name; st = (f == 0 -> D_DONE : D_ONLY) }
 	:: d_step {
@@ -154,7 +167,13 @@ proctype remover(byte me)
 		:: else -> lock[f] = (lock[f] == me -> 0 : lock[f]); st = D_FIND
 		fi
 	   }
-	:: d_step { ON(D_UNLINK) -> unlink_name(); lock[f] = (lock[f] == me -> 0 : lock[f]); f = 0; st = D_DONE }
+	:: d_step {
+		ON(D_UNLINK) ->
+		unlink_name();
+		lock[f] = (lock[f] == me -> 0 : lock[f]);
+		f = 0;
+		st = D_DONE
+	   }
 	od
 }
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * System V rings: a segment and a semaphore set under one key; the set comes first and goes last.
- * Everybody sees the segment from its first moment; so the creator holds the set's lock (let go by the
- * kernel, SEM_UNDO) while it builds, marks the set in the same step, and stores the state word last.
- * As in ring/segment_sysv_create.c, segment_sysv.c, segment_sem.c and quoit_remove().
+ * Everybody sees the segment from its first moment; so the creator holds the set's lock (let go
+ * by the kernel, SEM_UNDO) while it builds, marks the set in the same step, and stores the state
+ * word last. As in ring/segment_sysv_create.c, segment_sysv.c, segment_sem.c and quoit_remove().
  *
- * Creators race with each other and with removers; one waits to attach. All but the one who attaches may
- * be killed between any two steps. When nothing moves any more, one more creator comes and must succeed,
- * or find a complete ring.
+ * Creators race with each other and with removers; one waits to attach. All but the one who
+ * attaches may be killed between any two steps. When nothing moves any more, one more creator
+ * comes and must succeed, or find a complete ring.
  *
  * Bounds and switches (-D): CREATORS, REMOVERS, KILLS.
  */
@@ -53,7 +53,8 @@ inline remove_shm(m_)
 	if
 	:: kind[m_] != NONE ->
 		printf("%d removes segment %d\n", me, m_);
-		assert(kind[m_] == REMOVED || (kind[m_] != READY && (halted[maker[m_]] || maker[m_] == me)));
+		assert(kind[m_] == REMOVED ||
+		       (kind[m_] != READY && (halted[maker[m_]] || maker[m_] == me)));
 		kind[m_] = NONE;
 		key_shm = (key_shm == m_ -> 0 : key_shm);
 		MOVED
@@ -69,8 +70,8 @@ inline remove_set(s_)
 		printf("%d removes set %d\n", me, s_);
 		assert(lock[s_] == 0 || lock[s_] == me);
 		assert(key_shm == 0 || set_of[key_shm] != s_ ||
-		       (kind[key_shm] != READY && kind[key_shm] != BUILDING) || halted[maker[key_shm]] ||
-		       maker[key_shm] == me);
+		       (kind[key_shm] != READY && kind[key_shm] != BUILDING) ||
+		       halted[maker[key_shm]] || maker[key_shm] == me);
 		set_there[s_] = false;
 		lock[s_] = 0;
 		key_set = (key_set == s_ -> 0 : key_set);
@@ -126,7 +127,12 @@ proctype creator(byte me)
 
 	do
 	/* Is the key free, as far as one can see? */
-	:: d_step { ON(C_FIND) && (me != LATECOMER || go) -> chg = chg & ~BIT(me); m = key_shm; st = (m == 0 -> C_DRAFT : C_LOOK) }
+	:: d_step {
+		ON(C_FIND) && (me != LATECOMER || go) ->
+		chg = chg & ~BIT(me);
+		m = key_shm;
+		st = (m == 0 -> C_DRAFT : C_LOOK)
+	   }
 	:: d_step {
 		ON(C_LOOK) ->
 		if
@@ -242,7 +248,13 @@ proctype creator(byte me)
 	   }
 	:: d_step { ON(C_HEADER) -> kind[m] = BUILDING; set_of[m] = s; MOVED; st = AFTER_HEADER }
 	:: d_step { ON(C_FILL) -> filled[m] = true; st = AFTER_FILL }
-	:: d_step { ON(C_READY) -> printf("%d finishes segment %d\n", me, m); kind[m] = READY; MOVED; st = AFTER_READY }
+	:: d_step {
+		ON(C_READY) ->
+		printf("%d finishes segment %d\n", me, m);
+		kind[m] = READY;
+		MOVED;
+		st = AFTER_READY
+	   }
 	:: d_step { ON(C_MARK) -> mark[s] = READY; MOVED; st = C_UNLOCK }
 	:: d_step { ON(C_UNLOCK) -> unlock(s); m = 0; s = 0; st = C_DONE }
 	/* Somebody else is at it. */
@@ -282,9 +294,21 @@ proctype remover(byte me)
 		:: else -> st = D_SET
 		fi
 	   }
-	:: d_step { ON(D_MARK) -> printf("%d marks segment %d\n", me, m); kind[m] = (kind[m] == NONE -> NONE : REMOVED); was = REMOVED; MOVED; st = AFTER_MARK }
+	:: d_step {
+		ON(D_MARK) ->
+		printf("%d marks segment %d\n", me, m);
+		kind[m] = (kind[m] == NONE -> NONE : REMOVED);
+		was = REMOVED;
+		MOVED;
+		st = AFTER_MARK
+	   }
 #ifdef BREAK_BY_KEY
-	:: d_step { ON(D_FIND_AGAIN) -> m = key_shm; was = kind[m]; st = (m == 0 -> D_DONE : D_SET) }
+	:: d_step {
+		ON(D_FIND_AGAIN) ->
+		m = key_shm;
+		was = kind[m];
+		st = (m == 0 -> D_DONE : D_SET)
+	   }
 #endif
 	:: d_step {
 		ON(D_SET) ->
@@ -296,7 +320,8 @@ proctype remover(byte me)
 		ON(D_LOCK) && (!set_there[s] || lock[s] == 0 || (was != REMOVED && was != READY)) ->
 		if
 		:: set_there[s] && lock[s] == 0 -> lock[s] = me; st = D_LOOK_AGAIN
-		:: set_there[s] && lock[s] != 0 -> st = D_DONE /* -EBUSY: unfinished, its creator lives */
+		/* -EBUSY: unfinished, its creator lives */
+		:: set_there[s] && lock[s] != 0 -> st = D_DONE
 		:: !set_there[s] -> s = 0; st = D_LOOK_AGAIN
 		fi
 	   }
@@ -334,13 +359,21 @@ proctype remover(byte me)
 #define T_DONE 7
 #define T_LATER 8
 
-/* Waits for an unfinished one; told that there is none, or that its creator died, it comes again later. */
+/*
+ * Waits for an unfinished one; told that there is none, or that its creator died, it comes again
+ * later.
+ */
 proctype attacher(byte me)
 {
 	byte st, m, s, was;
 
 	do
-	:: d_step { ON(T_FIND) -> chg = chg & ~BIT(me); m = key_shm; st = (m == 0 -> T_LATER : T_LOOK) }
+	:: d_step {
+		ON(T_FIND) ->
+		chg = chg & ~BIT(me);
+		m = key_shm;
+		st = (m == 0 -> T_LATER : T_LOOK)
+	   }
 	:: d_step {
 		ON(T_LOOK) ->
 		was = kind[m];
@@ -356,7 +389,10 @@ proctype attacher(byte me)
 	:: d_step {
 		ON(T_LOCKED) ->
 		if
-		:: s != 0 && set_there[s] && mark[s] == BUILDING && lock[s] != 0 -> st = T_WAIT; m = 0; was = 0
+		:: s != 0 && set_there[s] && mark[s] == BUILDING && lock[s] != 0 ->
+			st = T_WAIT;
+			m = 0;
+			was = 0
 		:: else -> st = T_LOOK_AGAIN
 		fi;
 		s = 0

@@ -3,9 +3,9 @@
  * The eventcount of sync/eventcount.h: no sleeper sleeps for ever while there is data.
  *
  * Publishers do not fence: what they store waits in a store buffer, which empties itself at any
- * later time, also after the publisher has looked at the event word. The sleeper's membarrier empties
- * all of them. A successful compare-and-swap with release order empties one's own; a failed one does
- * not, so that the model is not stronger than C11.
+ * later time, also after the publisher has looked at the event word. The sleeper's membarrier
+ * empties all of them. A successful compare-and-swap with release order empties one's own; a
+ * failed one does not, so that the model is not stronger than C11.
  *
  *   sleeper                                      waker
  *   1 CAS {a,s} -> {s,s}          announce       0 store the data
@@ -16,10 +16,11 @@
  * Naps are left out, for with them nobody ever sleeps for ever, but for the one case that needs
  * them: a waker has been killed.
  *
- * Bounds and switches (-D): SLEEPERS, WAKERS, QUOTA records of each waker, KILLS, VICTIMS (bit mask,
- * sleepers first), FENCE (no membarrier to be had: publishers fence for themselves), SEM (two POSIX
- * semaphores in place of the futex, by the sequence's parity; wakers fill them up to the number of
- * sleepers), SYSV (a System V semaphore that counts wakes; whoever read v waits for v + 1).
+ * Bounds and switches (-D): SLEEPERS, WAKERS, QUOTA records of each waker, KILLS, VICTIMS (bit
+ * mask, sleepers first), FENCE (no membarrier to be had: publishers fence for themselves), SEM
+ * (two POSIX semaphores in place of the futex, by the sequence's parity; wakers fill them up to
+ * the number of sleepers), SYSV (a System V semaphore that counts wakes; whoever read v waits for
+ * v + 1).
  */
 #ifndef SLEEPERS
 #define SLEEPERS 2
@@ -224,7 +225,7 @@ proctype waker(byte me)
 #endif
 			a = 0
 		:: else ->
-			/* Another waker was faster. Somebody may have announced anew: the same again. */
+			/* Another waker was faster. Who announced anew gets the same again. */
 			s = sequence; a = announced;
 			st = (s == a -> W_BUMP : W_STORE);
 			if
@@ -244,7 +245,15 @@ proctype waker(byte me)
 		i = 0;
 		st = W_WAKE
 	   }
-	:: d_step { ON(W_WAKE) -> data = data + buffered[B]; buffered[B] = 0; sequence = NEXT(sequence); s = 0; a = 0; st = W_STORE }
+	:: d_step {
+		ON(W_WAKE) ->
+		data = data + buffered[B];
+		buffered[B] = 0;
+		sequence = NEXT(sequence);
+		s = 0;
+		a = 0;
+		st = W_STORE
+	   }
 #else
 	:: d_step {
 		ON(W_WAKE) ->
@@ -292,7 +301,13 @@ proctype memory()
 }
 
 #define MAY(e) (kills < KILLS && e < SLEEPERS + WAKERS && (VICTIMS & (1 << (e))) && !halted[e])
-#define KILL(e) d_step { MAY(e) -> printf("%d is killed\n", e); kills++; halted[e] = true; nap = nap || e >= SLEEPERS }
+#define KILL(e) d_step { \
+		MAY(e) -> \
+		printf("%d is killed\n", e); \
+		kills++; \
+		halted[e] = true; \
+		nap = nap || e >= SLEEPERS \
+	}
 
 proctype fate()
 {

@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Life and death of endpoints: rows of the peer table, kernel-held locks, reaping, and what a consumer
- * learns: records, deaths, the end of the stream. As in ring/peers.c and ring/wait.c.
+ * Life and death of endpoints: rows of the peer table, kernel-held locks, reaping, and what a
+ * consumer learns: records, deaths, the end of the stream. As in ring/peers.c and ring/wait.c.
  *
- * A row's lock goes when its holder dies, whatever it was doing; a reaper holds the lock of the row it
- * reaps, may be killed as well, and is replaced. The ring itself is a count of records here, and one
- * flag per row for a record lent to a reader: mpmc.pml has the slots.
+ * A row's lock goes when its holder dies, whatever it was doing; a reaper holds the lock of the
+ * row it reaps, may be killed as well, and is replaced. The ring itself is a count of records
+ * here, and one flag per row for a record lent to a reader: mpmc.pml has the slots.
  *
- * One consumer, the observer, is never killed. It must be told of every death of a producer, never take a
- * crash for the end, never be told the end while a producer is there or a record is left, and never
- * wait for an end that has been. A second consumer takes loans and may die with one.
+ * One consumer, the observer, is never killed. It must be told of every death of a producer,
+ * never take a crash for the end, never be told the end while a producer is there or a record is
+ * left, and never wait for an end that has been. A second consumer takes loans and may die with
+ * one.
  *
- * `produced` and `consumed` are {generation, fate}: the generation goes up with every open, so that
- * whoever judges by more than one word sees that somebody came meanwhile.
+ * `produced` and `consumed` are {generation, fate}: the generation goes up with every open, so
+ * that whoever judges by more than one word sees that somebody came meanwhile.
  *
- * Bounds and switches (-D): ROWS, PRODUCERS (1 or 2), LIVES of each producer (opens again after it
- * closed), SENDS records in each life, READER (the second consumer), LATE (the observer comes to an
- * old stream that is over), KILLS, RKILLS (deaths of repairers), REPAIRERS (0 to 2) besides the
- * observer, which reaps as well.
+ * Bounds and switches (-D): ROWS, PRODUCERS (1 or 2), LIVES of each producer (opens again after
+ * it closed), SENDS records in each life, READER (the second consumer), LATE (the observer comes
+ * to an old stream that is over), KILLS, RKILLS (deaths of repairers), REPAIRERS (0 to 2) besides
+ * the observer, which reaps as well.
  */
 #ifndef ROWS
 #define ROWS 3
@@ -97,7 +98,10 @@ bool ended;
 inline check_quiet()
 {
 	if
-	:: idle && !quiet && !here[1] && !here[2] -> quiet = true; crashed_then = crashed; sent_then = sent
+	:: idle && !quiet && !here[1] && !here[2] ->
+		quiet = true;
+		crashed_then = crashed;
+		sent_then = sent
 	:: else
 	fi
 }
@@ -151,8 +155,10 @@ inline check_quiet()
 		if \
 		:: found == OPEN && role[q] == PRODUCER -> produced = WITH(produced, DIED); MOVED \
 		:: found == OPEN && role[q] == CONSUMER -> consumed = WITH(consumed, DIED); MOVED \
-		:: found == CLOSING && role[q] == PRODUCER -> produced = WITH(produced, CLOSED); MOVED \
-		:: found == CLOSING && role[q] == CONSUMER -> consumed = WITH(consumed, CLOSED); MOVED \
+		:: found == CLOSING && role[q] == PRODUCER -> \
+			produced = WITH(produced, CLOSED); MOVED \
+		:: found == CLOSING && role[q] == CONSUMER -> \
+			consumed = WITH(consumed, CLOSED); MOVED \
 		:: else \
 		fi; \
 		st = AFTER_FATE \
@@ -308,9 +314,15 @@ proctype reader(byte me)
 }
 
 /* Reaps, and is killed at any step of it, and another one starts. */
-#define REPAIR(r) d_step { ON(R_NEXT) && r < ROWS && LOOKS_DEAD(r) -> lock[r] = me; q = r; back = R_NEXT; st = R_TAKEN }
+#define REPAIR(r) d_step { \
+		ON(R_NEXT) && r < ROWS && LOOKS_DEAD(r) -> \
+		lock[r] = me; q = r; back = R_NEXT; st = R_TAKEN \
+	}
 /* With the state that the row had before its lock was taken. */
-#define REPAIR_LOOK(r) d_step { ON(R_NEXT) && r < ROWS && LOOKS_DEAD(r) -> found = state[r]; q = r; st = R_STALE }
+#define REPAIR_LOOK(r) d_step { \
+		ON(R_NEXT) && r < ROWS && LOOKS_DEAD(r) -> \
+		found = state[r]; q = r; st = R_STALE \
+	}
 #define R_STALE 57
 
 proctype repairer(byte me)
@@ -377,7 +389,11 @@ proctype observer(byte me)
 	:: d_step {
 		ON(O_OTHERS) ->
 		if
-		:: r == 0 -> seen = told; word = produced; over = (FATE(consumed) == CLOSED); opens_then = opens
+		:: r == 0 ->
+			seen = told;
+			word = produced;
+			over = (FATE(consumed) == CLOSED);
+			opens_then = opens
 		:: else
 		fi;
 		if
@@ -493,13 +509,20 @@ proctype observer(byte me)
 			/* But for what somebody else is about to give back, and has not yet. */
 			assert(orphan == ROWS || !loan[orphan] || lock[orphan] != 0);
 			ended = true;
-			st = I_ENDED; word = 0; seen = 0; checked = false; after = 0; reaped = false;
+			st = I_ENDED;
+			word = 0;
+			seen = 0;
+			checked = false;
+			after = 0;
+			reaped = false;
 			idle = false; quiet = false; crashed_then = 0; sent_then = 0; orphan = ROWS
 		fi
 	   }
 	:: d_step { ON(I_WAIT) && (chg || !checked) -> st = I_LOOK }
 	od
 }
+
+#define OPEN_PRODUCER(i, e) (who[i] == e && state[i] == OPEN && role[i] == PRODUCER)
 
 #define KILL(e) d_step { \
 		kills < KILLS && !dead[e] -> \
@@ -508,8 +531,8 @@ proctype observer(byte me)
 		dead[e] = true; \
 		i = 0; \
 		do \
-		:: i < ROWS && who[i] == e && state[i] == OPEN && role[i] == PRODUCER -> crashed++; i++ \
-		:: i < ROWS && !(who[i] == e && state[i] == OPEN && role[i] == PRODUCER) -> i++ \
+		:: i < ROWS && OPEN_PRODUCER(i, e) -> crashed++; i++ \
+		:: i < ROWS && !OPEN_PRODUCER(i, e) -> i++ \
 		:: else -> break \
 		od; \
 		i = 0; \
@@ -548,7 +571,8 @@ proctype judge()
 
 	timeout ->
 	d_step {
-		/* Rows of the dead are free again, and nothing is lent to them, if anybody is left to see to it. */
+		/* Rows of the dead are free again, and nothing is lent to them, if anybody is left
+		 * to see to it. */
 		do
 		:: i < ROWS && (REPAIRERS > 0 || !ended) ->
 			assert(state[i] == FREE || !dead[who[i]]);
@@ -557,9 +581,11 @@ proctype judge()
 			i++
 		:: else -> break
 		od;
-		/* Every death was told; none was made up, but for those counted twice because a reaper died. */
+		/* Every death was told; none was made up, but some are counted twice, for a reaper
+		 * that died. */
 		assert(heard >= crashed || ended);
-		assert((deaths >= crashed || (REPAIRERS == 0 && ended)) && deaths <= crashed + rkills + dead[READER_ID]);
+		assert(deaths >= crashed || (REPAIRERS == 0 && ended));
+		assert(deaths <= crashed + rkills + dead[READER_ID]);
 		/* The observer does not wait for an end that has been. */
 		assert(ended || FATE(produced) != CLOSED);
 		assert(ended || FATE(produced) != NEVER || opens == opens_then);

@@ -2,18 +2,19 @@
 /*
  * The SPSC byte ring: a record's header word says whether it is there.
  *
- * The ring is CAP words. A header is {tag, padding, length, id}; the tag of a position is the inverse
- * of its lap bit, so zeroed memory and the words of the lap before hold no record of this lap. Old or
- * new payload may look like anything; so the producer makes sure that the word where the next header
- * will be does not look like one, before it publishes.
+ * The ring is CAP words. A header is {tag, padding, length, id}; the tag of a position is the
+ * inverse of its lap bit, so zeroed memory and the words of the lap before hold no record of this
+ * lap. Old or new payload may look like anything; so the producer makes sure that the word where
+ * the next header will be does not look like one, before it publishes.
  *
- * Producer and consumer are killed between any two steps; a successor resumes from what is in memory:
- * the producer from its published position, walking on over headers that are there; the consumer at
- * its published position. Payload words take any tag, at the adversary's choice.
+ * Producer and consumer are killed between any two steps; a successor resumes from what is in
+ * memory: the producer from its published position, walking on over headers that are there; the
+ * consumer at its published position. Payload words take any tag, at the adversary's choice.
  *
- * Bounds and switches (-D): CAP, a power of two that divides 256; QUOTA records; PMAX longest payload
- * in words; BATCH (up to two records published together); SHORT (commit less than was reserved);
- * PKILLS, CKILLS; FIRST position, modulo 256: near its end, so that every run wraps around.
+ * Bounds and switches (-D): CAP, a power of two that divides 256; QUOTA records; PMAX longest
+ * payload in words; BATCH (up to two records published together); SHORT (commit less than was
+ * reserved); PKILLS, CKILLS; FIRST position, modulo 256: near its end, so that every run wraps
+ * around.
  */
 #ifndef CAP
 #define CAP 4
@@ -110,7 +111,7 @@ proctype producer()
 	bool again;   /* one more record goes into the batch */
 
 	do
-	/* Open: from the published position on, over what a predecessor published and did not say. */
+	/* Open: from the published position on, over what a predecessor published. */
 	:: d_step {
 		st == P_OPEN ->
 		h = ctail;
@@ -130,7 +131,8 @@ proctype producer()
 		st = P_RESUME
 #else
 		if
-		:: POS(position - h) == CAP || !IS_THERE(mem[AT(position)], position) -> st = P_RESUME
+		:: POS(position - h) == CAP || !IS_THERE(mem[AT(position)], position) ->
+			st = P_RESUME
 		:: else ->
 			assert(WITHIN(POS(position + LEN(mem[AT(position)]) + 1), h) ||
 			       WITHIN(h, POS(position + LEN(mem[AT(position)]) + 1)));
@@ -179,7 +181,13 @@ proctype producer()
 		mem[AT(position)] = HEADER(position, 1, CAP - AT(position) - 1, 14);
 		st = P_PAD_POSITION
 	   }
-	:: d_step { st == P_PAD_POSITION -> position = LAP_END(position); ptail = position; at = position; st = P_ROOM }
+	:: d_step {
+		st == P_PAD_POSITION ->
+		position = LAP_END(position);
+		ptail = position;
+		at = position;
+		st = P_ROOM
+	   }
 	/* The payload: looks like a header of this lap, or of the other one. */
 	:: d_step {
 		st == P_PAYLOAD && i < rlen ->
@@ -264,7 +272,17 @@ proctype producer()
 		pkills < PKILLS && st != P_OPEN && st != P_DONE ->
 		printf("producer is killed\n");
 		pkills++;
-		st = P_OPEN; position = 0; h = 0; seen = 0; plen = 0; rlen = 0; i = 0; at = 0; n = 0; first = 0; again = false
+		st = P_OPEN;
+		position = 0;
+		h = 0;
+		seen = 0;
+		plen = 0;
+		rlen = 0;
+		i = 0;
+		at = 0;
+		n = 0;
+		first = 0;
+		again = false
 	   }
 	od
 }
@@ -321,7 +339,9 @@ proctype consumer()
 	:: d_step {
 		st == C_ADVANCE ->
 		if
-		:: !IS_PADDING(w) -> printf("consumer advances over record %d\n", expected); expected++
+		:: !IS_PADDING(w) ->
+			printf("consumer advances over record %d\n", expected);
+			expected++
 		:: else
 		fi;
 		position = POS(position + LEN(w) + 1);
