@@ -25,9 +25,30 @@ struct job {
 	uint64_t foreign;          /* --latency: records without a time */
 	uint64_t skipped;          /* records of another type */
 	bool orphaned;             /* the producer died, none has come since */
-	bool stopping;             /* SIGTERM was noticed; only `left` more records */
-	uint64_t left;
+	bool stopping;             /* SIGTERM was noticed */
+	uint64_t left;             /* records still to be written, or checked */
+	uint64_t backlog;          /* and still to be taken: UINT64_MAX, or how many SIGTERM left */
 };
+
+/* main.c */
+
+/* Become the consumer of j->ring; fills in j->consumer and j->info. */
+int open_consumer(struct job *j);
+/* The report, and what --verify and --latency need. from_start: nothing was taken before. */
+int prepare(struct job *j, bool from_start);
+/* Records of one peek. */
+unsigned batch_most(const struct job *j);
+/* How many records the next peek may give. */
+unsigned batch_now(const struct job *j, unsigned most);
+/* Write or check what a peek gave, and advance over it; counts it off left and backlog. */
+int take_records(struct job *j, const struct quoit_msg *msgs, unsigned n);
+/* Say how it ended, if it did not end well; returns the exit code. */
+int judge(const struct job *j, int rc);
+/* The verdict of --verify and --latency; returns the exit code. */
+int verdict(const struct job *j, int status, json_t *ret_json);
+
+/* many.c: the whole program for several rings; returns the exit code. */
+int run_many(struct job *j);
 
 /* output.c: write records as stdout's framing says, and advance over those that are out. */
 int write_records(struct job *j, const struct quoit_msg *msgs, unsigned n);
@@ -39,6 +60,8 @@ uint64_t write_most(const struct quoit_info *info);
 /* from_start: nothing was taken from this ring before, so sequences begin at 0. */
 struct verifier *verifier_new(bool from_start, bool order_only);
 void verifier_free(struct verifier *v);
+/* The records to come are this ring's: order is looked for within each ring. */
+void verifier_ring(struct verifier *v, unsigned ring);
 /* 0, or -ENOMEM. */
 int verify_record(struct verifier *v, const struct quoit_msg *msg);
 bool verifier_ok(const struct verifier *v);

@@ -25,8 +25,11 @@ static const struct option options[] = {
 
 static _Noreturn void help(void)
 {
-	fputs("Usage: quoit-consume [OPTION]... [RING]\n"
+	fputs("Usage: quoit-consume [OPTION]... [RING]...\n"
 	      "Write what comes through a ring ($QUOIT_RING by default) to standard output.\n"
+	      "Of several rings each one's records stay in order, and the rings take turns; it "
+	      "ends\n"
+	      "when all of them have ended.\n"
 	      "\n"
 	      "Records are written one behind the other, or\n"
 	      "  -l, --lines            each with a line end\n"
@@ -72,7 +75,7 @@ static void parse(struct job *j, int argc, char **argv)
 			break;
 		default:
 			if (!common_option(&j->s, option, optarg))
-				usage_exit();
+				option_error(option, argv);
 		}
 	}
 	j->discard |= j->s.latency;
@@ -82,6 +85,8 @@ static void parse(struct job *j, int argc, char **argv)
 	if (j->discard && j->s.framing != FRAMING_RAW)
 		usage_error("--discard, --verify and --latency write nothing: leave --lines, "
 			    "--length-prefixed and --fixed out");
+	if (j->s.more_n != 0 && j->s.wait != 0)
+		usage_error("--wait is about one ring; several are waited for together");
 	if (j->discard && j->s.type_given)
 		usage_error("--type is about what is written");
 }
@@ -192,8 +197,31 @@ static int discard_records(struct job *j, const struct quoit_msg *msgs, unsigned
 	return 0;
 }
 
+unsigned batch_now(const struct job *j, unsigned most)
+{
+	uint64_t n = j->left < j->backlog ? j->left : j->backlog;
+
+	return n < most ? (unsigned)n : most;
+}
+
+int take_records(struct job *j, const struct quoit_msg *msgs, unsigned n)
+{
+	uint64_t skipped = j->skipped;
+	int rc = j->s.framing == FRAMING_FIXED ? check_fixed(j, msgs, n) : 0;
+
+	if (rc == 0)
+		rc = j->discard ? discard_records(j, msgs, n) : write_records(j, msgs, n);
+	if (rc != 0)
+		return rc;
+	/* --count is about what is written: not what --type drops. */
+	j->left -= n - (j->skipped - skipped);
+	if (j->stopping)
+		j->backlog -= n;
+	return 0;
+}
+
 /* Records of one peek: an MPMC ring lends them out, so others must have some too. */
-static unsigned batch_most(const struct job *j)
+unsigned batch_most(const struct job *j)
 {
 	uint64_t most = QUOIT_BATCH_MAX;
 
@@ -217,9 +245,8 @@ static void begin_stop(struct job *j)
 
 	j->stopping = true;
 	if (quoit_get_stats(j->ring, &stats) == 0 &&
-	    stats.produced.records > stats.consumed.records &&
-	    stats.produced.records - stats.consumed.records < j->left)
-		j->left = stats.produced.records - stats.consumed.records;
+	    stats.produced.records > stats.consumed.records)
+		j->backlog = stats.produced.records - stats.consumed.records;
 }
 
 static int consume(struct job *j)
@@ -229,12 +256,13 @@ static int consume(struct job *j)
 	int n, rc = 0;
 
 	j->left = j->s.count;
+	j->backlog = UINT64_MAX;
 	while (rc == 0 && !stop_hard) {
 		if (stop_signal != 0 && !j->stopping)
 			begin_stop(j);
-		if (j->left == 0)
+		if (j->left == 0 || j->backlog == 0)
 			return j->stopping ? -EINTR : 0;
-		n = quoit_peek_batch(j->consumer, msgs, j->left < most ? (unsigned)j->left : most);
+		n = quoit_peek_batch(j->consumer, msgs, batch_now(j, most));
 		if (n == 0)
 			return 0;
 		if (n < 0) {
@@ -243,12 +271,7 @@ static int consume(struct job *j)
 		}
 		if (j->orphaned) /* came and sent before we looked for it */
 			go_on(j);
-		if (j->s.framing == FRAMING_FIXED)
-			rc = check_fixed(j, msgs, (unsigned)n);
-		if (rc == 0)
-			rc = j->discard ? discard_records(j, msgs, (unsigned)n)
-					: write_records(j, msgs, (unsigned)n);
-		j->left -= (unsigned)n;
+		rc = take_records(j, msgs, (unsigned)n);
 	}
 	return rc != 0 ? rc : -EINTR;
 }
@@ -256,7 +279,7 @@ static int consume(struct job *j)
 /* ---- beginning and ending ------------------------------------------------------------------- */
 
 /* Become the ring's consumer. A predecessor that was just killed may take a moment to be gone. */
-static int open_consumer(struct job *j)
+int open_consumer(struct job *j)
 {
 	const struct timespec pause = {.tv_nsec = 10000000};
 	int64_t give_up = now_ns() + 1000000000;
@@ -276,25 +299,23 @@ static int open_consumer(struct job *j)
 	return rc;
 }
 
-static int prepare(struct job *j)
+int prepare(struct job *j, bool from_start)
 {
-	struct quoit_stats stats = {.size = sizeof(stats)};
-	int rc = quoit_get_stats(j->ring, &stats);
-
 	report_init(&j->report, &j->s, j->ring);
-	if (rc == 0 && j->s.verify) {
-		j->verifier = verifier_new(stats.consumed.records == 0, j->order_only);
-		rc = j->verifier != NULL ? rc : -ENOMEM;
+	if (j->s.verify) {
+		j->verifier = verifier_new(from_start, j->order_only);
+		if (j->verifier == NULL)
+			return -ENOMEM;
 	}
-	if (rc == 0 && j->s.latency) {
+	if (j->s.latency) {
 		j->report.latency = histogram_new();
-		rc = j->report.latency != NULL ? rc : -ENOMEM;
+		if (j->report.latency == NULL)
+			return -ENOMEM;
 	}
-	return rc;
+	return 0;
 }
 
-/* Say how it ended, if it did not end well; returns the exit code. */
-static int judge(const struct job *j, int rc)
+int judge(const struct job *j, int rc)
 {
 	switch (rc) {
 	case 0:
@@ -318,22 +339,24 @@ static int judge(const struct job *j, int rc)
 	return ring_error(j->info.name, "receive", rc);
 }
 
-/* The verdict of --verify and --latency; returns the exit code. */
-static int verdict(const struct job *j, int status, json_t *ret_json)
+int verdict(const struct job *j, int status, json_t *ret_json)
 {
-	if (j->report.latency != NULL && j->foreign != 0)
+	if (j->report.latency != NULL && j->s.json)
+		json_object_set_new(ret_json, "without_time", json_integer((json_int_t)j->foreign));
+	else if (j->report.latency != NULL && j->foreign != 0)
 		say("%s: %llu records carry no time; start quoit-produce with --latency or --rate",
 		    j->info.name, (unsigned long long)j->foreign);
 	if (j->verifier == NULL)
 		return status;
 	json_object_set_new(ret_json, "verify", verifier_json(j->verifier));
-	if (!verifier_ok(j->verifier) || !j->s.quiet)
+	if (!j->s.json && (!verifier_ok(j->verifier) || !j->s.quiet))
 		verifier_print(j->verifier);
 	return verifier_ok(j->verifier) ? status : STATUS_CORRUPT;
 }
 
 static int run(struct job *j)
 {
+	struct quoit_stats stats = {.size = sizeof(stats)};
 	struct quoit_counters counters;
 	json_t *extra = json_object();
 	int rc, status;
@@ -343,7 +366,9 @@ static int run(struct job *j)
 		return STATUS_SIGNAL + stop_signal;
 	if (rc != 0)
 		return ring_error(j->s.ring, "become its consumer", rc);
-	rc = prepare(j);
+	rc = quoit_get_stats(j->ring, &stats);
+	if (rc == 0)
+		rc = prepare(j, stats.consumed.records == 0);
 	if (rc == 0)
 		rc = consume(j);
 	report_stop(&j->report);
@@ -369,10 +394,14 @@ int main(int argc, char **argv)
 	parse(&j, argc, argv);
 	j.info.size = sizeof(j.info);
 	catch_signals();
-	status = open_ring(&j.s, &j.ring);
-	if (status == STATUS_OK) {
-		status = run(&j);
-		quoit_detach(j.ring);
+	if (j.s.more_n != 0) {
+		status = run_many(&j);
+	} else {
+		status = open_ring(&j.s, &j.ring);
+		if (status == STATUS_OK) {
+			status = run(&j);
+			quoit_detach(j.ring);
+		}
 	}
 	verifier_free(j.verifier);
 	free(j.report.latency);

@@ -71,6 +71,9 @@ static int output_trouble(void)
 	}
 	if (errno == EPIPE)
 		return -EPIPE;
+	/* The kernel met the end of a ring that was cut off before we did. */
+	if (errno == EFAULT)
+		return -EBADMSG;
 	say("standard output: cannot write: %s", strerror(errno));
 	return -ECANCELED;
 }

@@ -18,12 +18,14 @@ struct range {
 
 struct source {
 	uint64_t id, next;
+	unsigned ring;
 	unsigned ranges;
 	struct range missing[RANGES];
 };
 
 struct verifier {
 	bool from_start, order_only;
+	unsigned ring;
 	size_t sources, room;
 	struct source *source; /* the one that spoke last is looked at first */
 	size_t recent;
@@ -48,14 +50,24 @@ void verifier_free(struct verifier *v)
 	free(v);
 }
 
+void verifier_ring(struct verifier *v, unsigned ring)
+{
+	v->ring = ring;
+}
+
+static bool is_source(const struct verifier *v, size_t i, const struct stamp *stamp)
+{
+	return v->source[i].id == stamp->source && v->source[i].ring == v->ring;
+}
+
 static struct source *find_source(struct verifier *v, const struct stamp *stamp)
 {
 	struct source *grown;
 	size_t i;
 
-	if (v->recent < v->sources && v->source[v->recent].id == stamp->source)
+	if (v->recent < v->sources && is_source(v, v->recent, stamp))
 		return &v->source[v->recent];
-	for (i = 0; i < v->sources && v->source[i].id != stamp->source; i++)
+	for (i = 0; i < v->sources && !is_source(v, i, stamp); i++)
 		;
 	if (i == v->sources) {
 		if (v->sources == v->room) {
@@ -67,6 +79,7 @@ static struct source *find_source(struct verifier *v, const struct stamp *stamp)
 		}
 		v->source[i] = (struct source){
 			.id = stamp->source,
+			.ring = v->ring,
 			.next = v->from_start ? 0 : stamp->sequence,
 		};
 		v->sources++;

@@ -16,6 +16,7 @@ struct perf_list {
 struct perf_options {
 	struct perf_list sizes, depths, batches;
 	double rate;         /* 0: the benchmark's own */
+	unsigned endpoints;  /* on one side at most; 0: the benchmark's own */
 	const char *systems; /* comma-separated names, NULL: all */
 	const char *kinds;   /* "spsc", "mpmc", NULL: both */
 	const char *output;  /* folder of `all` */
@@ -59,7 +60,9 @@ int bench_openloop(void);
 int bench_oversubscribe(void);
 int bench_waits(void);
 int bench_sizes(void);
+int bench_heap(void);
 int bench_lifecycle(void);
+int bench_pollset(void);
 int bench_scale(void);
 int bench_kernel(void);
 int bench_peers(void);

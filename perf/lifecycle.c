@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,8 +24,10 @@ enum step { CREATE, ATTACH, OPEN, CLOSE, DETACH, REMOVE, STEPS };
 static const char *const step_names[STEPS] = {"create", "attach", "open",
 					      "close",  "detach", "remove"};
 
-#define STEP_RUNS 100
-#define KILL_RUNS 20
+/* At most, and fewer when the interval is over: but so many at least. */
+#define STEP_RUNS     100
+#define KILL_RUNS     10
+#define RUNS_AT_LEAST 3
 
 static int by_value(const void *a, const void *b)
 {
@@ -35,6 +39,18 @@ static int by_value(const void *a, const void *b)
 static double since(uint64_t t0)
 {
 	return (double)(perf_now_ns() - t0);
+}
+
+/* Has the interval been used up by this many runs? */
+static int is_over(uint64_t t0, int runs)
+{
+	return runs >= RUNS_AT_LEAST && since(t0) > perf_config.seconds * 1e9;
+}
+
+static double quantile(double *values, int n, double q)
+{
+	qsort(values, (size_t)n, sizeof(*values), by_value);
+	return values[(int)(q * (n - 1))];
 }
 
 static void ring_name(char *name, size_t size, const char *prefix)
@@ -73,34 +89,45 @@ static int one_step(enum step step, struct lives *l, const char *name,
 	}
 }
 
+/* One run of all steps. */
+static int run_steps(const char *name, const struct quoit_options *o, double ns[][STEP_RUNS],
+		     int run, char *why, size_t size)
+{
+	struct lives l = {0};
+
+	for (int step = 0; step < STEPS; step++) {
+		uint64_t t0 = perf_now_ns();
+		int error = one_step((enum step)step, &l, name, o);
+
+		ns[step][run] = since(t0);
+		if (error != 0) {
+			snprintf(why, size, "%s: %s", step_names[step], quoit_strerror(error));
+			return error;
+		}
+	}
+	return 0;
+}
+
 static int measure_steps(const struct perf_entry *e, double *values, char *why, size_t size)
 {
 	static double ns[STEPS][STEP_RUNS];
 	struct quoit_options o = {.size = sizeof(o), .capacity = e->job.cell.size};
+	uint64_t t0 = perf_now_ns();
 	char name[128];
+	int runs = 0;
 
 	o.kind = e->job.cell.kind == PERF_MPMC ? QUOIT_MPMC : QUOIT_SPSC;
 	o.slot_size = o.kind == QUOIT_MPMC ? 64 : 0;
 	ring_name(name, sizeof(name), "shm:");
-	for (int run = 0; run < STEP_RUNS; run++) {
-		struct lives l = {0};
+	while (runs < STEP_RUNS && !is_over(t0, runs)) {
+		int error = run_steps(name, &o, ns, runs++, why, size);
 
-		for (int step = 0; step < STEPS; step++) {
-			uint64_t t0 = perf_now_ns();
-			int error = one_step((enum step)step, &l, name, &o);
-
-			ns[step][run] = since(t0);
-			if (error != 0) {
-				snprintf(why, size, "%s: %s", step_names[step],
-					 quoit_strerror(error));
-				return error;
-			}
-		}
+		if (error != 0)
+			return error;
 	}
 	for (int step = 0; step < STEPS; step++) {
-		qsort(ns[step], STEP_RUNS, sizeof(double), by_value);
-		values[step] = ns[step][STEP_RUNS / 2] / 1000;
-		values[STEPS + step] = ns[step][STEP_RUNS - 2] / 1000;
+		values[step] = quantile(ns[step], runs, 0.5) / 1000;
+		values[STEPS + step] = quantile(ns[step], runs, 0.99) / 1000;
 	}
 	return 0;
 }
@@ -118,13 +145,18 @@ struct killing {
 	double detection[KILL_RUNS], recovery[KILL_RUNS];
 };
 
-/* Send one record, tell by the pipe, and wait to be killed; a successor sends and exits. */
+/*
+ * Send one record, tell by the pipe, and wait to be killed; a successor sends and exits. On another
+ * processor than the consumer, as long as there is one.
+ */
 static _Noreturn void producer_main(const char *name, int tell, int stay, uint64_t *began)
 {
 	struct quoit *q;
 	struct quoit_producer *p;
 	uint64_t v = 1;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	perf_pin(perf_config.cpu[1 % perf_config.cpus]);
 	*began = perf_now_ns();
 	if (quoit_attach(name, NULL, &q) != 0 || quoit_producer_open(q, &p) != 0 ||
 	    quoit_send(p, &v, sizeof(v), 0, NULL) != 0)
@@ -165,6 +197,7 @@ static pid_t start_killer(pid_t victim, uint64_t *when)
 
 	if (pid != 0)
 		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	perf_idle_ns(20000000);
 	*when = perf_now_ns();
 	kill(victim, SIGKILL);
@@ -188,8 +221,13 @@ static int kill_once(const char *name, struct quoit_consumer *c, uint64_t *when,
 	uint64_t found;
 	int r;
 
-	if (victim < 0 || take(c) != 1)
+	if (victim < 0)
 		return -ECHILD;
+	if (take(c) != 1) {
+		kill(victim, SIGKILL);
+		waitpid(victim, NULL, 0);
+		return -ECHILD;
+	}
 	killer = start_killer(victim, when);
 	r = take(c);
 	found = perf_now_ns();
@@ -213,31 +251,36 @@ static int measure_kills(const struct perf_entry *e, double *values, char *why, 
 	struct quoit_options o = {.size = sizeof(o), .flags = QUOIT_PERSISTENT};
 	struct quoit *q = NULL;
 	struct quoit_consumer *c = NULL;
-	uint64_t *when = perf_shared(4096);
+	uint64_t *when = perf_shared(4096), t0 = perf_now_ns();
 	char name[128];
-	int error;
+	int error, runs = 0;
 
+	if (when == NULL) {
+		snprintf(why, size, "out of memory");
+		return -ENOMEM;
+	}
 	o.kind = e->job.cell.kind == PERF_MPMC ? QUOIT_MPMC : QUOIT_SPSC;
 	ring_name(name, sizeof(name), "shm:");
 	error = quoit_create(name, &o, &q);
 	if (error == 0)
 		error = quoit_consumer_open(q, &c);
-	for (int i = 0; i < KILL_RUNS && error == 0; i++)
-		error = kill_once(name, c, when, &k.detection[i], &k.recovery[i]);
+	while (error == 0 && runs < KILL_RUNS && !is_over(t0, runs)) {
+		error = kill_once(name, c, when, &k.detection[runs], &k.recovery[runs]);
+		runs++;
+	}
 	quoit_consumer_close(c);
 	quoit_detach(q);
+	munmap(when, 4096);
 	if (quoit_remove(name) != 0 && error == 0)
 		error = -EIO;
 	if (error != 0) {
 		snprintf(why, size, "%s", quoit_strerror(error));
 		return error;
 	}
-	qsort(k.detection, KILL_RUNS, sizeof(double), by_value);
-	qsort(k.recovery, KILL_RUNS, sizeof(double), by_value);
-	values[0] = k.detection[KILL_RUNS / 2];
-	values[1] = k.detection[KILL_RUNS - 1];
-	values[2] = k.recovery[KILL_RUNS / 2];
-	values[3] = k.recovery[KILL_RUNS - 1];
+	values[0] = quantile(k.detection, runs, 0.5);
+	values[1] = quantile(k.detection, runs, 1);
+	values[2] = quantile(k.recovery, runs, 0.5);
+	values[3] = quantile(k.recovery, runs, 1);
 	return 0;
 }
 
@@ -248,6 +291,7 @@ static const struct perf_metric kill_metrics[] = {
 	{"recovery-max", "us", 0, NULL},
 };
 
+/* A sleeping peer and the kernel's work: microseconds, wherever the processors are. */
 static int add(struct perf_set *set, const char *name, enum perf_kind kind, uint32_t bytes,
 	       int (*measure)(const struct perf_entry *, double *, char *, size_t))
 {
@@ -261,6 +305,8 @@ static int add(struct perf_set *set, const char *name, enum perf_kind kind, uint
 	e->name = name;
 	e->mode = kind == PERF_MPMC ? "mpmc" : "spsc";
 	e->measure = measure;
+	e->local = 1;
+	e->seconds = perf_config.seconds;
 	e->job.cell.kind = kind;
 	e->job.cell.size = bytes;
 	return 0;

@@ -134,6 +134,8 @@ static int limits_primitives(void)
 		e->name = primitives[i].name;
 		e->mode = "once";
 		e->measure = measure_primitive;
+		e->local = 1;
+		e->seconds = perf_config.seconds / 5;
 	}
 	failed = perf_set_run(&set);
 	perf_set_free(&set);
@@ -190,6 +192,8 @@ static int limits_memcpy(void)
 		e->mode = "local";
 		e->job.cell.size = sizes[i];
 		e->measure = measure_memcpy;
+		e->local = 1;
+		e->seconds = perf_config.seconds / 5;
 	}
 	failed = perf_set_run(&set);
 	perf_set_free(&set);

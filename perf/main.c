@@ -19,6 +19,10 @@
 #include <quoit/quoit.h>
 
 #include "perf/output.h"
+#include "perf/plan.h"
+
+#define SECONDS_MIN 0.1 /* `all` does not measure less, however little time it has */
+#define SECONDS_MAX 0.5
 
 struct command {
 	const char *name;
@@ -28,6 +32,9 @@ struct command {
 
 static int bench_all(void);
 
+static double minutes = 30; /* that `all` may take */
+static int seconds_given;
+
 static const struct command commands[] = {
 	{"limits", bench_limits, "what the machine can do: line ping-pong, streaming, primitives"},
 	{"throughput", bench_throughput, "records a second, one producer and one consumer"},
@@ -36,12 +43,14 @@ static const struct command commands[] = {
 	{"oversubscribe", bench_oversubscribe, "1P1C, 2P2C and 4P4C, however few processors"},
 	{"waits", bench_waits, "ways to wait: busy, idle, sleep and wake"},
 	{"sizes", bench_sizes, "8 B to 1 MiB, copying and in place, beside raw streaming"},
+	{"heap", bench_heap, "64 KiB to 16 MiB in the heap, in the ring, and moved by memcpy"},
 	{"lifecycle", bench_lifecycle, "create, attach, open, recover after a kill"},
+	{"pollset", bench_pollset, "one thread that reads 1 to 1,000 rings, idle and busy"},
 	{"scale", bench_scale, "by endpoints, and by processors"},
 	{"kernel", bench_kernel, "every kernel mechanism that carries data or synchronises"},
 	{"peers", bench_peers, "which peers are built in; verify each"},
 	{"instructions", bench_instructions, "the hot paths, for perf/instructions.sh to count"},
-	{"all", bench_all, "every measurement above, into --output, with a report"},
+	{"all", bench_all, "all that is measured above, into --output, with a report"},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -50,22 +59,24 @@ static void usage(FILE *to)
 	fprintf(to, "Usage: quoit-perf [OPTIONS] COMMAND\n\nCommands:\n");
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(to, "  %-14s %s\n", commands[i].name, commands[i].what);
-	fprintf(to, "\nOptions:\n"
-		    "  -r, --rounds N       interleaved rounds (7)\n"
-		    "  -t, --seconds S      length of an interval (0.5)\n"
-		    "  -c, --cpus LIST      processors, for example 0,1 (all there are)\n"
-		    "  -d, --depth LIST     records that the ring holds\n"
-		    "  -s, --size LIST      bytes of a record, multiples of 8\n"
-		    "  -b, --batch LIST     records a call\n"
-		    "  -k, --kind KIND      spsc or mpmc (both)\n"
-		    "  -S, --systems LIST   only these, as `peers` names them (all)\n"
-		    "  -R, --rate N         openloop: records a second\n"
-		    "  -n, --near NS        a canary below this is \"near\" (110)\n"
-		    "  -o, --output DIR     where `all` puts results and report (perf-report)\n"
-		    "  -J, --json           one JSON object a line\n"
-		    "  -q, --quick          3 rounds of 0.1 s: to see that it works, not to quote\n"
-		    "  -h, --help           this\n"
-		    "  -V, --version        the library's version\n");
+	fprintf(to,
+		"\nOptions:\n"
+		"  -r, --rounds N       interleaved rounds (7)\n"
+		"  -t, --seconds S      length of an interval (0.5; `all`: what its time allows)\n"
+		"  -m, --minutes N      all: take about so long (30)\n"
+		"  -c, --cpus LIST      processors, for example 0,1 (all there are)\n"
+		"  -d, --depth LIST     records that the ring holds\n"
+		"  -s, --size LIST      bytes of a record, multiples of 8\n"
+		"  -b, --batch LIST     records a call\n"
+		"  -k, --kind KIND      spsc or mpmc (both)\n"
+		"  -S, --systems LIST   only these, as `peers` names them (all)\n"
+		"  -R, --rate N         openloop: records a second\n"
+		"  -n, --near NS        a canary below this is \"near\" (110)\n"
+		"  -o, --output DIR     where `all` puts results and report (perf-report)\n"
+		"  -J, --json           one JSON object a line\n"
+		"  -q, --quick          3 rounds of 0.1 s: to see that it works, not to quote\n"
+		"  -h, --help           this\n"
+		"  -V, --version        the library's version\n");
 }
 
 static _Noreturn void bad_usage(const char *what, const char *value)
@@ -157,6 +168,10 @@ static int method_option(int c, const char *arg)
 		break;
 	case 't':
 		perf_config.seconds = number(arg, "--seconds", 0.001, 3600);
+		seconds_given = 1;
+		break;
+	case 'm':
+		minutes = number(arg, "--minutes", 1, 1e5);
 		break;
 	case 'n':
 		perf_config.near_ns = number(arg, "--near", 1, 1e6);
@@ -164,6 +179,7 @@ static int method_option(int c, const char *arg)
 	case 'q':
 		perf_config.rounds = 3;
 		perf_config.seconds = 0.1;
+		seconds_given = 1;
 		break;
 	case 'J':
 		perf_json = 1;
@@ -198,6 +214,10 @@ static void cell_option(int c, const char *arg)
 	case 'R':
 		perf_options.rate = number(arg, "--rate", 1, 1e9);
 		break;
+	case 'e':
+		perf_options.endpoints =
+			(unsigned)number(arg, "--endpoints", 1, PERF_SIDES_MAX / 2.0);
+		break;
 	case 'o':
 		perf_options.output = arg;
 		break;
@@ -215,17 +235,18 @@ static void cell_option(int c, const char *arg)
 static const char *parse(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"rounds", 1, NULL, 'r'}, {"seconds", 1, NULL, 't'}, {"cpus", 1, NULL, 'c'},
-		{"depth", 1, NULL, 'd'},  {"size", 1, NULL, 's'},    {"batch", 1, NULL, 'b'},
-		{"kind", 1, NULL, 'k'},   {"systems", 1, NULL, 'S'}, {"rate", 1, NULL, 'R'},
-		{"near", 1, NULL, 'n'},   {"output", 1, NULL, 'o'},  {"json", 0, NULL, 'J'},
-		{"quick", 0, NULL, 'q'},  {"help", 0, NULL, 'h'},    {"version", 0, NULL, 'V'},
-		{NULL, 0, NULL, 0},
+		{"rounds", 1, NULL, 'r'},  {"seconds", 1, NULL, 't'},   {"cpus", 1, NULL, 'c'},
+		{"depth", 1, NULL, 'd'},   {"size", 1, NULL, 's'},      {"batch", 1, NULL, 'b'},
+		{"kind", 1, NULL, 'k'},    {"systems", 1, NULL, 'S'},   {"rate", 1, NULL, 'R'},
+		{"near", 1, NULL, 'n'},    {"output", 1, NULL, 'o'},    {"json", 0, NULL, 'J'},
+		{"minutes", 1, NULL, 'm'}, {"endpoints", 1, NULL, 'e'}, {"quick", 0, NULL, 'q'},
+		{"help", 0, NULL, 'h'},    {"version", 0, NULL, 'V'},   {NULL, 0, NULL, 0},
 	};
 	const char *cpus = NULL;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "r:t:c:d:s:b:k:S:R:n:o:JqhV", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "r:t:m:c:d:s:b:k:S:R:e:n:o:JqhV", options, NULL)) !=
+	       -1) {
 		if (c == 'c')
 			cpus = optarg;
 		else if (!method_option(c, optarg))
@@ -238,13 +259,46 @@ static const char *parse(int argc, char **argv)
 	return argv[optind];
 }
 
+/* The measurements of `all`. Returns how many failed. */
+static int run_benches(void)
+{
+	int failed = 0;
+
+	for (size_t i = 0; i < COMMANDS; i++) {
+		if (commands[i].run == bench_all || commands[i].run == bench_peers ||
+		    commands[i].run == bench_instructions)
+			continue;
+		failed += commands[i].run();
+	}
+	return failed;
+}
+
+/* By now all is counted: intervals as long as the time allows. */
+static void choose_seconds(void)
+{
+	if (!seconds_given) {
+		perf_config.seconds = (minutes * 60 - perf_plan.fixed) / perf_plan.scaled;
+		if (!(perf_config.seconds > SECONDS_MIN))
+			perf_config.seconds = SECONDS_MIN;
+		if (perf_config.seconds > SECONDS_MAX)
+			perf_config.seconds = SECONDS_MAX;
+	}
+	fprintf(stderr, "quoit-perf: about %.0f minutes: %u rounds of %.2f s\n",
+		perf_plan_total() / 60, perf_config.rounds, perf_config.seconds);
+}
+
 /* Results as JSON, then the page. */
 static int bench_all(void)
 {
 	const char *folder = perf_options.output ? perf_options.output : "perf-report";
 	char path[4096], command[8192];
-	int failed = 0;
+	int failed;
 
+	if (perf_plan.counting)
+		return run_benches();
+	choose_seconds();
+	/* Seven rounds in one placement are likely within ten, and sure within thirteen. */
+	perf_config.max_rounds = perf_config.rounds + (perf_config.rounds + 1) / 2;
 	if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
 		fprintf(stderr, "quoit-perf: %s: %s\n", folder, strerror(errno));
 		return 1;
@@ -255,13 +309,8 @@ static int bench_all(void)
 		return 1;
 	}
 	perf_json = 1;
-	for (size_t i = 0; i < COMMANDS; i++) {
-		if (commands[i].run == bench_all || commands[i].run == bench_peers ||
-		    commands[i].run == bench_instructions)
-			continue;
-		fprintf(stderr, "quoit-perf: %s\n", commands[i].name);
-		failed += commands[i].run();
-	}
+	failed = run_benches();
+	perf_progress_end();
 	fflush(stdout);
 	snprintf(command, sizeof(command), "'%s' '%s'", PERF_REPORT, folder);
 	if (strchr(folder, '\'') != NULL || system(command) != 0) {
@@ -269,6 +318,18 @@ static int bench_all(void)
 		failed++;
 	}
 	return failed;
+}
+
+/* Count, then measure. */
+static int run_command(const struct command *command)
+{
+	if (command->run != bench_peers && command->run != bench_instructions) {
+		perf_plan.counting = 1;
+		(void)command->run();
+		perf_plan.counting = 0;
+		perf_plan.start_ns = perf_now_ns();
+	}
+	return command->run();
 }
 
 int main(int argc, char **argv)
@@ -293,7 +354,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "quoit-perf: cannot start the canary: %s\n", strerror(errno));
 		return 1;
 	}
-	failed = command->run();
+	failed = run_command(command);
 	perf_progress_end();
 	perf_measure_stop();
 	if (failed)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What is built in, and does it work here? Every system moves records in each kind, batch and
- * waiting policy it has, for a tenth of a second, all of them verified.
+ * waiting policy it has, for a tenth of a second at most, all of them verified.
  */
 #include "perf/bench.h"
 
@@ -13,10 +13,11 @@ static int verify(const struct perf_system *system, unsigned *ret_cells)
 {
 	static const char *const shapes[] = {"flow", "echo"};
 	static struct perf_outcome outcome;
-	struct perf_job job = {.system = system, .seconds = 0.1};
+	struct perf_job job = {.system = system};
 	struct perf_cell *c = &job.cell;
 	int failed = 0;
 
+	job.seconds = perf_config.seconds < 0.1 ? perf_config.seconds : 0.1;
 	for (unsigned i = 0; i < 2u * 2 * 2 * 2 * PERF_POLICIES; i++) {
 		unsigned rest = i;
 		char why[160];

@@ -120,7 +120,7 @@ struct perf_side {
 };
 
 /* What a system can be compared as. */
-enum perf_group { PERF_QUOIT, PERF_PEER, PERF_KERNEL, PERF_LIMIT };
+enum perf_group { PERF_QUOIT, PERF_PEER, PERF_KERNEL, PERF_LIMIT, PERF_HEAP };
 
 struct perf_system {
 	const char *name;

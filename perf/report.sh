@@ -8,6 +8,7 @@
 # Needs jq and gnuplot (scripts/perf-setup.sh). Near and far are never drawn into one chart.
 set -euo pipefail
 
+here=$(cd "$(dirname "$0")" && pwd)
 usage() {
 	echo "Usage: report.sh FOLDER    (with results.jsonl in it)" >&2
 	exit 2
@@ -28,6 +29,13 @@ done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 page=$work/index.html
+# A run that was interrupted leaves half a line.
+measured=$(date -u -r "$results" '+%Y-%m-%d %H:%M UTC')
+jq -cR 'fromjson? // empty' "$results" >"$work/results.jsonl"
+results=$work/results.jsonl
+# Distributions are most of it, and few charts want them.
+figures=$work/figures.jsonl
+grep -v '"cdf":' "$results" >"$figures" || true
 
 # ---- the page ------------------------------------------------------------------------------------
 
@@ -43,6 +51,7 @@ head_of_page() {
 		td, th { border-bottom: 1px solid #ddd; padding: 2px 10px; text-align: right }
 		td:nth-child(-n+4), th:nth-child(-n+4) { text-align: left }
 		tr.own td { background: #fff4d6 } svg { max-width: 100%; height: auto }
+		figure { margin: 1.5em 0 2.5em } figcaption { color: #444; margin-top: .3em }
 		.worse { color: #b00020 } .better { color: #00662a } summary { cursor: pointer }
 		</style></head><body>
 		<h1>quoit: performance</h1>
@@ -64,23 +73,25 @@ head_of_page() {
 		</ul>
 	HTML
 	echo "<p>Machine: $( (lscpu 2>/dev/null || true) | sed -n 's/^Model name: *//p' | head -1 | escape)," \
-		"$(nproc) processors, $(uname -sr | escape), $(date -u -r "$results" '+%Y-%m-%d %H:%M UTC')." \
+		"$(nproc) processors, $(uname -sr | escape), $measured." \
 		"Canary: $(jq -rs '[.[] | select(.canary_ns) | {p: .placement, c: .canary_ns}] | group_by(.p)
-			| map("\(.[0].p) \([.[].c] | sort | .[length / 2 | floor]) ns") | join(", ")' "$results")" \
+			| map("\(.[0].p) \([.[].c] | sort | .[length / 2 | floor]) ns") | join(", ")' "$figures")" \
 		"one way (medians).</p>"
 }
 
 # rows FILTER: the results that are not ratios, distributions or errors, and pass the jq filter.
 rows() {
-	jq -c "select(.error == null and .cdf == null and .unit != \"ratio\" and .median != null)
-		| select($1)" "$results"
+	jq -c "select(.error == null and .unit != \"ratio\" and .median != null)
+		| select($1)" "$figures"
 }
 
-placements() { jq -r 'select(.placement) | .placement' "$results" | sort -ru; }
+placement_list=$(jq -r 'select(.placement) | .placement' "$figures" | sort -ru)
+placements() { echo "$placement_list"; }
 
 # ---- charts --------------------------------------------------------------------------------------
 
-svg() { # gnuplot commands on stdin; the picture goes into the page
+# figure CAPTION: gnuplot commands on stdin; the picture goes into the page, what it shows below it.
+figure() {
 	local picture=$work/picture.svg
 
 	{
@@ -91,7 +102,11 @@ svg() { # gnuplot commands on stdin; the picture goes into the page
 		printf "set datafile separator '%s'\n" '\t'
 		cat
 	} | gnuplot
-	sed -n '/<svg/,$p' "$picture" >>"$page"
+	{
+		echo "<figure>"
+		sed -n '/<svg/,$p' "$picture"
+		echo "<figcaption>$1</figcaption></figure>"
+	} >>"$page"
 }
 
 # blocks FILE: from lines "series x y" to gnuplot's blocks, one a series, its name at the head.
@@ -101,20 +116,26 @@ blocks() {
 		{ print $2, $3 }' >"$1"
 }
 
-# lines TITLE XLABEL YLABEL EXTRA: a line for each series; "series x y" on stdin. Ours are thicker.
+# lines TITLE XLABEL YLABEL EXTRA CAPTION: a line for each series; "series x y" on stdin. Ours are thicker.
 lines() {
-	local data=$work/lines.tsv series plot="" width i=0
+	local data=$work/lines.tsv series plot="" style i=0
 
 	blocks "$data"
 	while IFS= read -r series; do
 		series=${series//\"/}
-		case $series in quoit*) width=4 ;; *) width=1.5 ;; esac
-		plot+="${plot:+, }'$data' index $i using 1:2 with linespoints pt 7 ps 0.4 lw $width"
+		case $series in
+		"quoit in place"*) style="lw 4 lc rgb '#e08a00'" ;;
+		quoit* | [sm]p[sm]c*) style="lw 4" ;;
+		line* | stream*) style="lw 2 dt 2 lc rgb '#000000'" ;;
+		*) style="lw 1.5" ;;
+		esac
+		[[ $series != quoit || $style != "lw 4" ]] || style+=" lc rgb '#b3420a'"
+		plot+="${plot:+, }'$data' index $i using 1:2 with linespoints pt 7 ps ${dots:-0.5} $style"
 		plot+=" title '$series'"
 		i=$((i + 1))
 	done < <(grep '^"' "$data" || true)
 	[ $i -gt 0 ] || return 0
-	height=$((i > 16 ? 100 + 22 * i : 480)) svg <<-GNUPLOT
+	height=$((i > 16 ? 100 + 22 * i : 480)) figure "$5" <<-GNUPLOT
 		set title "$1"; set xlabel "$2"; set ylabel "$3"
 		set key outside right vertical; set format x "%.0s%c"
 		$4
@@ -122,14 +143,14 @@ lines() {
 	GNUPLOT
 }
 
-# bars TITLE XLABEL: a horizontal bar for each "label value" on stdin, in that order from below.
+# bars TITLE XLABEL CAPTION: a horizontal bar for each "label value" on stdin, in that order from below.
 bars() {
 	local data=$work/bars.tsv low
 
 	cat >"$data"
 	[ -s "$data" ] || return 0
 	low=$(awk -F'\t' '$2 > 0 && (m == "" || $2 < m) { m = $2 } END { print m ? m / 3 : 1e-6 }' "$data")
-	height=$((120 + 24 * $(wc -l <"$data"))) svg <<-GNUPLOT
+	height=$((120 + 24 * $(wc -l <"$data"))) figure "$3" <<-GNUPLOT
 		set title "$1"; set xlabel "$2"; set logscale x; unset key; set style fill solid 0.8
 		set lmargin 34; set yrange [-1:$(wc -l <"$data")]; set xrange [$low:*]; set format x "%g"
 		colour(label) = strstrt(label, "quoit") ? 0xcc6600 : 0x4477aa
@@ -143,116 +164,198 @@ section() { printf '<h2>%s</h2>\n<p>%s</p>\n' "$1" "$2" >>"$page"; }
 # What a row is called in a chart.
 name='(.system + (if .mode == "inplace" then " in place" else "" end))'
 
+where() { # near or far, in words
+	case $1 in
+	near) echo "processors near each other" ;;
+	*) echo "processors far from each other" ;;
+	esac
+}
+
 throughput_charts() {
-	section "Throughput by size" "One producer, one consumer, records taken one at a time and in batches.
-		Rings hold 1,024 records."
+	local placement kind batch
+
+	section "Throughput by size" "One producer and one consumer; rings hold 1,024 records."
 	for placement in $(placements); do
 		for kind in spsc mpmc; do
 			for batch in 1 32; do
 				rows ".bench == \"throughput\" and .depth == 1024 and .kind == \"$kind\" and
 					.batch == $batch and .placement == \"$placement\"" |
 					jq -r "[$name, .size, .median] | @tsv" |
-					lines "$kind, $placement, batch $batch" "bytes a record" \
-						"million records/s" "set logscale xy"
+					lines "$kind rings, batches of $batch, $placement" "bytes a record" \
+						"million records/s" "set logscale xy" \
+						"Records a second against their size, $batch a call, through rings for
+						$(sides_of $kind); $(where "$placement"). Higher is better."
 			done
 		done
 	done
-	section "From 8 bytes to a megabyte" "Gigabytes a second, copying and in place. \"stream\" is the limit:
-		the same pieces, copied and flagged, without a ring around it."
+	section "From 8 bytes to a megabyte" "How many bytes pass, copying (the caller's buffer to the caller's
+		buffer) and in place (written and read where they lie)."
 	for placement in $(placements); do
-		rows ".bench == \"sizes\" and .unit == \"GB/s\" and .placement == \"$placement\" and
-			.size * .depth <= 1048576" |
-			jq -r "[$name, .size, .median] | @tsv" |
-			lines "through 1 MiB, $placement" "bytes a record" "GB/s" "set logscale xy"
-		rows ".bench == \"sizes\" and .unit == \"GB/s\" and .placement == \"$placement\" and
-			.size * .depth > 1048576" |
-			jq -r "[$name, .size, .median] | @tsv" |
-			lines "through 16 MiB, $placement" "bytes a record" "GB/s" "set logscale xy"
+		for limit in 1048576 16777216; do
+			rows ".bench == \"sizes\" and .unit == \"GB/s\" and .placement == \"$placement\" and
+				.size * .depth <= $limit and .size * .depth > $limit / 16" |
+				jq -r "[$name, .size, .median] | @tsv" |
+				lines "through a ring of $((limit / 1048576)) MiB, $placement" "bytes a record" \
+					"GB/s" "set logscale xy" \
+					"Gigabytes a second against the size of a record; $(where "$placement").
+					Dashed is the limit: the same pieces, copied and flagged, without a ring
+					around them. Higher is better."
+		done
 	done
 }
 
-# cdfs BENCH EXTRA PLACEMENT TITLE: distributions, one a system: its best policy is what was reported.
+sides_of() {
+	case $1 in
+	spsc) echo "one producer and one consumer" ;;
+	*) echo "many producers and consumers, used by one of each" ;;
+	esac
+}
+
+# cdfs BENCH EXTRA PLACEMENT TITLE WHAT: distributions, one a system: its best policy is what was reported.
+# First all of it, then the tail: the fraction that was slower.
 cdfs() {
+	local points=$work/cdf.tsv dots=0.1
+
 	jq -rs "map(select(.cdf and .bench == \"$1\" and .placement == \"$3\" and ($2)))
 		| unique_by($name + .policy) | .[]
-		| ($name + \" \" + .policy) as \$s | .cdf[] | [\$s, .[0], .[1]] | @tsv" "$results" |
-		lines "$4, $3" "nanoseconds" "fraction not slower" "set logscale x; set yrange [0:1]"
+		| ($name + \" \" + .policy) as \$s | .cdf[] | [\$s, .[0], .[1]] | @tsv" "$results" >"$points"
+	lines "$4, $3: distribution" "nanoseconds" "fraction not slower" \
+		"set logscale x; set yrange [0:1]" \
+		"What part of the $5 took no longer than the time below; $(where "$3"). The further left and the
+		steeper, the better." <"$points"
+	awk -F'\t' -v OFS='\t' '$3 < 0.9999999 { print $1, $2, 1 - $3 }' "$points" |
+		lines "$4, $3: tail" "nanoseconds" "fraction slower" \
+			"set logscale xy; set yrange [1e-6:1]; set format y '%g'" \
+			"What part of the $5 took longer than the time below: 0.01 is the 99th percentile, 0.0001
+			the 99.99th; $(where "$3"). The further left, the better."
 }
 
 latency_charts() {
-	section "Round trips" "One record there and its echo back. \"line\" is the limit: one cache line there and
-		back, without a ring."
+	local placement kind rate
+
+	section "Round trips" "One record there and its echo back over a second ring. Dashed is the limit: one cache
+		line there and back, without a ring."
 	for placement in $(placements); do
 		for kind in spsc mpmc; do
 			cdfs latency ".kind == \"$kind\" and .size == 8 or .system == \"line\"" "$placement" \
-				"$kind, 8 bytes"
+				"$kind rings, 8 bytes" "round trips"
 		done
 	done
 	section "Under a fixed rate" "Records are sent on a schedule; each counts from the time it was due, so a
 		stall counts for all that it delayed."
 	for placement in $(placements); do
-		for rate in $(jq -r 'select(.bench == "openloop" and .rate) | .rate' "$results" | sort -gu); do
-			cdfs openloop ".rate == $rate" "$placement" "$rate records/s"
+		for rate in $(jq -r 'select(.bench == "openloop" and .rate) | .rate' "$figures" | sort -gu); do
+			cdfs openloop ".rate == $rate" "$placement" "$rate records a second" "records"
 		done
 	done
 }
 
-bar_charts() {
-	section "More sides than processors" "MPMC rings with one, two and four producers and as many consumers."
+oversubscription_charts() {
+	local placement batch
+
+	section "More sides than processors" "Rings for many, with one, two and four producers and as many consumers.
+		Some peers fall to a hundredth as soon as a side is not running."
 	for placement in $(placements); do
 		for batch in 1 32; do
 			rows ".bench == \"oversubscribe\" and .placement == \"$placement\" and .batch == $batch" |
 				jq -r "[$name, .producers, .median] | @tsv" |
-				lines "$placement, batch $batch" "producers, and as many consumers" \
-					"million records/s" "set logscale y; set xtics (1, 2, 4)"
+				lines "8 bytes, batches of $batch, $placement" "producers, and as many consumers" \
+					"million records/s, all together" \
+					"set logscale y; set xtics (1, 2, 4); set xrange [0.8:4.2]" \
+					"Records a second as producers and consumers become more than processors, each
+					system in its better way to wait; $(where "$placement"). Level is good, falling is
+					collapse."
 		done
 	done
-	section "Kernel mechanisms" "Blocking, one record a call. quoit is there as it waits by default (futex) and
-		spinning."
+}
+
+kernel_charts() {
+	local placement size
+
+	section "Kernel mechanisms" "Blocking, one record a call, between two processes. quoit is there as it waits by
+		default (futex) and spinning."
 	for placement in $(placements); do
 		for size in 64 4096; do
 			rows ".bench == \"kernel\" and .unit == \"M/s\" and .size == $size and
 				.placement == \"$placement\"" |
 				jq -r "[$name + \" \" + .policy, .median] | @tsv" | sort -t$'\t' -k2,2g |
-				bars "$size bytes, $placement" "million records/s"
+				bars "$size bytes, $placement" "million records/s" \
+					"Records of $size bytes a second; $(where "$placement"). Longer is better; the
+					scale is logarithmic."
 		done
 		rows ".bench == \"kernel-echo\" and .stat == \"p50\" and .size == 64 and
 			.placement == \"$placement\"" |
 			jq -r "[$name + \" \" + .policy, .median] | @tsv" | sort -t$'\t' -k2,2gr |
-			bars "round trip of 64 bytes, $placement" "nanoseconds, median"
+			bars "round trip of 64 bytes, $placement" "nanoseconds, median" \
+				"Time for a record there and its echo back; $(where "$placement"). Shorter is better;
+				the scale is logarithmic."
 		rows ".bench == \"kernel-handover\" and .stat == \"p50\" and .placement == \"$placement\"" |
 			jq -r '[.system, .median] | @tsv' | sort -t$'\t' -k2,2gr |
-			bars "hand-over there and back, $placement" "nanoseconds, median"
+			bars "hand-over there and back, $placement" "nanoseconds, median" \
+				"What only synchronises: time until the other side has run and answered;
+				$(where "$placement"). Shorter is better; the scale is logarithmic."
 	done
-	section "Ways to wait" "Both sides busy; a consumer that waits in vain; and both sides asleep before every
-		record."
+}
+
+waits_charts() {
+	local placement
+
+	section "Ways to wait" "What quoit's ways to wait cost while both sides are busy, while nothing comes, and when
+		both sides sleep before every record."
 	for placement in $(placements); do
 		rows ".bench == \"waits-busy\" and .unit == \"M/s\" and .placement == \"$placement\"" |
-			jq -r '[.kind + " " + .policy, .median] | @tsv' | sort -t$'\t' -k2,2g |
-			bars "busy, $placement" "million records/s"
+			jq -r '["quoit " + .kind + " " + .policy, .median] | @tsv' | sort -t$'\t' -k2,2g |
+			bars "both sides busy, $placement" "million records/s" \
+				"Records of 64 bytes a second when there is always work: being able to sleep should
+				cost nothing; $(where "$placement"). Longer is better."
 		rows ".bench == \"waits-idle\" and .placement == \"$placement\"" |
-			jq -r '[.kind + " " + .policy, .median] | @tsv' | sort -t$'\t' -k2,2gr |
-			bars "idle, $placement" "% of a processor"
+			jq -r '["quoit " + .kind + " " + .policy, .median] | @tsv' | sort -t$'\t' -k2,2gr |
+			bars "nothing to do, $placement" "% of a processor" \
+				"How much of a processor a consumer burns that waits in vain. Shorter is better; the
+				scale is logarithmic."
 		rows ".bench == \"waits-wake\" and .stat == \"p50\" and .placement == \"$placement\"" |
-			jq -r '[.kind + " " + .system + " " + .policy, .median] | @tsv' |
-			sort -t$'\t' -k2,2gr | uniq | bars "sleep and wake, $placement" "nanoseconds, median"
+			jq -r '[(if .system == "quoit" then "quoit " + .kind + " " + .policy else .system end),
+				.median] | @tsv' |
+			sort -t$'\t' -k2,2gr | awk -F'\t' '!seen[$1]++' |
+			bars "sleep and wake, $placement" "nanoseconds, median" \
+				"Round trip when both sides sleep before every record, beside the kernel's bare
+				primitives; $(where "$placement"). Shorter is better; the scale is logarithmic."
 	done
-	section "Many endpoints" "One MPMC ring, ever more producers and consumers."
+}
+
+scale_charts() {
+	local placement
+
+	section "Many endpoints" "One ring for many, ever more producers (n:1), consumers (1:n) or both (n:n) on the same
+		processors."
 	for placement in $(placements); do
 		rows ".bench == \"scale\" and (.mode | test(\":\")) and .placement == \"$placement\"" |
 			jq -r '[.mode + " " + .policy, ([.producers, .consumers] | max), .median] | @tsv' |
-			lines "$placement" "endpoints on the larger side" "million records/s" \
-				"set logscale x 2; set yrange [0:*]"
+			lines "64 bytes, $placement" "endpoints on the larger side" \
+				"million records/s, all together" "set logscale x 2; set yrange [0:*]" \
+				"Records a second as endpoints become many; $(where "$placement"). Level is good."
 	done
 }
 
 # ---- tables --------------------------------------------------------------------------------------
 
+targets_table() {
+	section "What was aimed at" "The worst cell of each target. In a cell quoit's better mode counts, against the
+		strongest of the others; a ratio is of records a second, or, inverted, of times."
+	{
+		echo "<table class=wide><tr><th>what<th>target<th>placement<th>where<th>figure<th></tr>"
+		jq -rs -f "$here/targets.jq" "$figures" | escape | awk -F'\t' '{
+			print "<tr><td>" $1 "<td>" $2 "<td>" $3 "<td>" $6 "<td>" $4 \
+				"<td class=\"" ($5 == "met" ? "better" : "worse") "\">" $5 "</tr>" }'
+		echo "</table>"
+	} >>"$page"
+}
+
 ratio_table() {
 	section "quoit against the best of the others" "For each cell, the other system that comes closest, or is
 		ahead. The ratio is of the first figure of the benchmark: records a second, or the typical round trip."
 	{
-		echo "<table><tr><th>benchmark<th>kind<th>cell<th>against<th>placement<th>quoit<th>ratio<th>from<th>to</tr>"
+		echo "<details><summary>every cell</summary><table><tr><th>benchmark<th>kind<th>cell<th>against<th>placement<th>quoit<th>ratio<th>from<th>to</tr>"
 		jq -rs '[.[] | select(.unit == "ratio" and (.stat == null or .stat == "typical")
 				and .system == "quoit" and (.bench | test("waits") | not))]
 			| group_by([.bench, .kind, .mode, .size, .depth, .batch, .producers, .rate, .placement])
@@ -263,14 +366,14 @@ ratio_table() {
 			  "<td>\(.against)<td>\(.placement)<td>\(.mode) \(.policy)" +
 			  "<td class=\"\(if .median < 1 then "worse" else "better" end)\">" +
 			  "\(.median * 100 | round / 100)<td>\(.min * 100 | round / 100)" +
-			  "<td>\(.max * 100 | round / 100)</tr>"' "$results"
-		echo "</table>"
+			  "<td>\(.max * 100 | round / 100)</tr>"' "$figures"
+		echo "</table></details>"
 	} >>"$page"
 }
 
 all_rows() {
 	section "All figures" "Median, smallest and largest of the rounds, and the canary (one way)."
-	for bench in $(jq -r '.bench' "$results" | awk '!seen[$0]++'); do
+	for bench in $(jq -r '.bench' "$figures" | awk '!seen[$0]++'); do
 		{
 			echo "<details><summary>$bench</summary><table>"
 			echo "<tr><th>system<th>kind<th>mode<th>policy<th>size<th>depth<th>batch<th>sides<th>placement"
@@ -287,21 +390,25 @@ all_rows() {
 			echo "</table></details>"
 		} >>"$page"
 	done
-	if jq -e 'select(.error)' "$results" >/dev/null; then
+	if jq -e 'select(.error)' "$figures" >/dev/null; then
 		section "What failed" "These were not measured:"
 		{
 			echo "<ul>"
-			jq -r 'select(.error) | "<li>\(.bench): \(.system) \(.policy // ""): \(.error)"' "$results"
+			jq -r 'select(.error) | "<li>\(.bench): \(.system) \(.policy // ""): \(.error)"' "$figures"
 			echo "</ul>"
 		} >>"$page"
 	fi
 }
 
 head_of_page >"$page"
+targets_table
 ratio_table
 throughput_charts
 latency_charts
-bar_charts
+oversubscription_charts
+kernel_charts
+waits_charts
+scale_charts
 all_rows
 echo "</body></html>" >>"$page"
 cp "$page" "$folder/index.html"

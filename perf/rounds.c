@@ -12,8 +12,12 @@
 #include <string.h>
 
 #include "perf/output.h"
+#include "perf/plan.h"
 
-#define RETRIES 6 /* of an interval whose canaries disagree */
+#define RETRIES     6    /* of an interval whose canaries disagree */
+#define BRIEF_SHARE 0.4  /* length of a brief set's intervals */
+#define CLEARLY     1.25 /* so much slower than another way to wait is out */
+#define FAR_BEHIND  5    /* so much slower than the best system needs few rounds */
 
 struct summary {
 	double min, median, max;
@@ -105,6 +109,17 @@ static void fail(const struct perf_set *set, struct perf_entry *e, const char *w
 	perf_print_failure(&row, why);
 }
 
+double perf_set_share(const struct perf_set *set)
+{
+	return set->brief ? BRIEF_SHARE : 1;
+}
+
+int perf_set_has_heats(const struct perf_set *set)
+{
+	return !set->all_policies && perf_config.rounds > 1 && set->n && !set->entries[0].measure;
+}
+
+/* The time of the system, with the canaries that tell where it was taken. */
 static int measure_itself(const struct perf_entry *e, struct perf_sample *s, char *why, size_t size)
 {
 	double before = perf_canary(), after;
@@ -112,62 +127,126 @@ static int measure_itself(const struct perf_entry *e, struct perf_sample *s, cha
 
 	if (error != 0)
 		return error;
-	after = perf_canary();
+	after = e->local ? before : perf_canary();
 	s->placement = perf_placement(before, after);
 	s->canary = (before + after) / 2;
 	return 0;
 }
 
 static int measure_job(const struct perf_set *set, struct perf_entry *e, struct perf_sample *s,
-		       char *why, size_t size)
+		       struct perf_outcome *outcome, char *why, size_t size)
 {
-	static struct perf_outcome outcome;
-	int error = perf_interval(&e->job, &outcome, why, size);
+	int error = perf_interval(&e->job, outcome, why, size);
 
 	if (error != 0)
 		return error;
 	for (unsigned m = 0; m < set->n_metrics; m++)
-		s->value[m] = set->metrics[m].get(&e->job, &outcome);
-	s->placement = outcome.placement;
-	s->canary = (outcome.canary[0] + outcome.canary[1]) / 2;
-	e->disorder += outcome.disorder;
-	if (set->cdf && s->placement != PERF_UNSTEADY) {
-		if (e->merged == NULL)
-			e->merged = calloc(PERF_PLACEMENTS, sizeof(*e->merged));
-		if (e->merged)
-			perf_hist_merge(&e->merged[s->placement], &outcome.histogram);
+		s->value[m] = set->metrics[m].get(&e->job, outcome);
+	s->placement = outcome->placement;
+	s->canary = (outcome->canary[0] + outcome->canary[1]) / 2;
+	e->disorder += outcome->disorder;
+	return 0;
+}
+
+/* Fill in s from an interval whose canaries agree, if there is one. 0, or the entry has failed. */
+static int take_sample(const struct perf_set *set, struct perf_entry *e, struct perf_sample *s,
+		       struct perf_outcome *outcome)
+{
+	char why[160] = "";
+
+	for (int i = 0; i < RETRIES; i++) {
+		int error = e->measure ? measure_itself(e, s, why, sizeof(why))
+				       : measure_job(set, e, s, outcome, why, sizeof(why));
+
+		if (error != 0) {
+			fail(set, e, why);
+			return -1;
+		}
+		s->valid = s->placement != PERF_UNSTEADY;
+		if (s->valid)
+			break;
 	}
 	return 0;
 }
 
-static void take_sample(const struct perf_set *set, struct perf_entry *e, unsigned round)
+static void take_round(const struct perf_set *set, struct perf_entry *e, unsigned round)
 {
-	struct perf_sample *s = &e->sample[round];
-	char why[160] = "";
-	int error = 0;
+	static struct perf_outcome outcome;
+	double fraction = (double)round / perf_config.rounds;
 
-	for (int i = 0; i < RETRIES; i++) {
-		perf_progress("%s: round %u of %u: %s %s", set->bench, round + 1,
-			      perf_config.rounds, entry_name(e), e->measure ? "" : entry_policy(e));
-		error = e->measure ? measure_itself(e, s, why, sizeof(why))
-				   : measure_job(set, e, s, why, sizeof(why));
-		if (error != 0) {
-			fail(set, e, why);
-			return;
-		}
-		s->valid = s->placement != PERF_UNSTEADY;
-		if (s->valid)
-			return;
+	perf_progress("%s%s: round %u of %u: %s %s",
+		      perf_plan_left(set, fraction < 1 ? fraction : 1), set->bench, round + 1,
+		      perf_config.rounds, entry_name(e), e->measure ? "" : entry_policy(e));
+	e->job.seconds = perf_config.seconds * perf_set_share(set);
+	if (take_sample(set, e, &e->sample[round], &outcome) != 0 || !set->cdf || e->measure ||
+	    !e->sample[round].valid)
+		return;
+	if (e->merged == NULL)
+		e->merged = calloc(PERF_PLACEMENTS, sizeof(*e->merged));
+	if (e->merged)
+		perf_hist_merge(&e->merged[e->sample[round].placement], &outcome.histogram);
+}
+
+/* ---- heats ---------------------------------------------------------------------------------- */
+
+/* How much better b was than a; 0 if they cannot be compared. */
+static double lead(const struct perf_set *set, const struct perf_entry *a,
+		   const struct perf_entry *b)
+{
+	double x = a->heat.value[0], y = b->heat.value[0];
+
+	if (a == b || a->failed || b->failed || !a->heat.valid || !b->heat.valid ||
+	    a->heat.placement != b->heat.placement || x <= 0 || y <= 0)
+		return 0;
+	return set->metrics[0].higher ? y / x : x / y;
+}
+
+static void judge_heat(const struct perf_set *set, struct perf_entry *e)
+{
+	for (unsigned i = 0; i < set->n; i++) {
+		const struct perf_entry *other = &set->entries[i];
+		double by = lead(set, e, other);
+
+		if (perf_same_but_policy(e, other) && by > CLEARLY)
+			e->out = 1;
+		/* Ours and the limits are what all others are compared with. */
+		if (by > FAR_BEHIND && other->job.system->group != PERF_LIMIT &&
+		    (e->job.system->group == PERF_PEER || e->job.system->group == PERF_KERNEL))
+			e->rounds = PERF_FEW_ROUNDS;
 	}
 }
+
+static void run_heats(const struct perf_set *set)
+{
+	static struct perf_outcome outcome;
+
+	if (!perf_set_has_heats(set))
+		return;
+	for (unsigned i = 0; i < set->n; i++) {
+		struct perf_entry *e = &set->entries[i];
+
+		perf_progress("%s%s: heat: %s %s", perf_plan_left(set, 0), set->bench,
+			      entry_name(e), entry_policy(e));
+		e->job.seconds = perf_config.seconds * perf_set_share(set) * PERF_HEAT_SHARE;
+		(void)take_sample(set, e, &e->heat, &outcome);
+	}
+	for (unsigned i = 0; i < set->n; i++) {
+		if (!set->entries[i].failed)
+			judge_heat(set, &set->entries[i]);
+	}
+}
+
+/* ---- rounds --------------------------------------------------------------------------------- */
 
 /* Every entry has its rounds in one placement at least. */
 static int enough(const struct perf_set *set, unsigned rounds)
 {
+	if (rounds < PERF_FEW_ROUNDS && rounds < perf_config.rounds)
+		return 0;
 	for (unsigned i = 0; i < set->n; i++) {
 		unsigned count[PERF_PLACEMENTS] = {0};
 
-		if (set->entries[i].failed)
+		if (set->entries[i].failed || set->entries[i].out || set->entries[i].rounds)
 			continue;
 		for (unsigned r = 0; r < rounds; r++) {
 			if (set->entries[i].sample[r].valid)
@@ -187,8 +266,8 @@ static unsigned run_rounds(struct perf_set *set)
 		for (unsigned k = 0; k < set->n; k++) {
 			struct perf_entry *e = &set->entries[(round + k) % set->n];
 
-			if (!e->failed)
-				take_sample(set, e, round);
+			if (!e->failed && !e->out && (e->rounds == 0 || round < e->rounds))
+				take_round(set, e, round);
 		}
 		round++;
 	}
@@ -197,7 +276,7 @@ static unsigned run_rounds(struct perf_set *set)
 
 /* ---- reporting ------------------------------------------------------------------------------ */
 
-static int is_same_but_policy(const struct perf_entry *a, const struct perf_entry *b)
+int perf_same_but_policy(const struct perf_entry *a, const struct perf_entry *b)
 {
 	const struct perf_cell *x = &a->job.cell, *y = &b->job.cell;
 
@@ -238,7 +317,7 @@ static int is_best(const struct perf_set *set, const struct perf_entry *e, unsig
 		const struct perf_entry *other = &set->entries[i];
 		struct summary theirs;
 
-		if (other == e || other->failed || !is_same_but_policy(e, other))
+		if (other == e || other->failed || !perf_same_but_policy(e, other))
 			continue;
 		theirs = collect(other, rounds, 0, p, NULL);
 		if (theirs.n == 0)
@@ -322,7 +401,7 @@ static int is_compared(const struct perf_set *set, const struct perf_entry *a,
 	if (a == b || a->failed || b->failed)
 		return 0;
 	if (set->against_policy)
-		return is_same_but_policy(a, b) &&
+		return perf_same_but_policy(a, b) &&
 		       strcmp(entry_policy(b), set->against_policy) == 0;
 	if (set->against_system)
 		return strcmp(entry_name(b), set->against_system) == 0;
@@ -341,8 +420,16 @@ static int is_seen(const struct perf_entry *e, unsigned rounds)
 
 int perf_set_run(struct perf_set *set)
 {
-	unsigned rounds = run_rounds(set);
+	unsigned rounds;
 	int failed = 0;
+
+	if (perf_plan.counting) {
+		perf_plan_count(set);
+		return 0;
+	}
+	run_heats(set);
+	rounds = run_rounds(set);
+	perf_plan.done += perf_plan_set(set);
 
 	for (int p = PERF_NEAR; p <= PERF_FAR; p++) {
 		for (unsigned i = 0; i < set->n; i++) {
@@ -363,7 +450,8 @@ int perf_set_run(struct perf_set *set)
 		}
 	}
 	for (unsigned i = 0; i < set->n; i++) {
-		if (!set->entries[i].failed && !is_seen(&set->entries[i], rounds))
+		if (!set->entries[i].failed && !set->entries[i].out &&
+		    !is_seen(&set->entries[i], rounds))
 			fail(set, &set->entries[i],
 			     "no interval without the processors moving; is the machine busy?");
 		failed += set->entries[i].failed;

@@ -2,7 +2,8 @@
 /*
  * A *set* of entries that are to be compared is measured in interleaved rounds, A B C, B C A, ...,
  * and reported: medians with minimum and maximum, near and far apart, and ratios taken round by
- * round.
+ * round. A short heat comes first: of a system's ways to wait those that are clearly slower are
+ * left out, and systems that are far behind take part in a few rounds only.
  */
 #ifndef PERF_ROUNDS_H
 #define PERF_ROUNDS_H
@@ -11,6 +12,8 @@
 
 #define PERF_METRICS_MAX 12
 #define PERF_ROUNDS_MAX  200
+#define PERF_FEW_ROUNDS  3   /* of those that are far behind */
+#define PERF_HEAT_SHARE  0.2 /* length of a heat, in intervals */
 
 struct perf_entry;
 
@@ -36,7 +39,12 @@ struct perf_entry {
 	int (*measure)(const struct perf_entry *e, double *values, char *why, size_t why_size);
 	const char *name; /* of the system, when there is no job */
 	const char *mode; /* shown instead of copy or inplace */
+	double seconds;   /* measure(): about how long it takes */
+	int local;        /* measure(): where the processors are does not matter */
 	/* Filled in. */
+	struct perf_sample heat;
+	unsigned rounds; /* 0: as many as the others; else only the first few */
+	int out;         /* beaten in the heat by another way to wait */
 	struct perf_sample sample[PERF_ROUNDS_MAX];
 	struct perf_histogram *merged; /* all rounds of the placement seen most; for a CDF */
 	uint64_t disorder;
@@ -49,15 +57,20 @@ struct perf_set {
 	unsigned n_metrics;
 	struct perf_entry *entries;
 	unsigned n;
-	int all_policies;           /* report every policy, not each system's best */
+	int all_policies;           /* report every policy, not each system's best; no heats */
+	int brief;                  /* shorter intervals do: no close race */
 	int compare;                /* ratios of quoit's rows to all others */
 	const char *against_system; /* ratios of all rows to those of this system */
 	const char *against_policy; /* ratios of all rows to the same with this policy */
 	int cdf;                    /* print the distributions */
 };
 
-/* Measure and report. Returns how many entries failed. */
+/* Measure and report, or, while a plan is made, only count. Returns how many entries failed. */
 int perf_set_run(struct perf_set *set);
+/* The length of the set's intervals, of perf_config.seconds. */
+double perf_set_share(const struct perf_set *set);
+int perf_set_has_heats(const struct perf_set *set);
+int perf_same_but_policy(const struct perf_entry *a, const struct perf_entry *b);
 /* Add a zeroed entry. NULL when out of memory, which is told. */
 struct perf_entry *perf_set_add(struct perf_set *set);
 void perf_set_free(struct perf_set *set);

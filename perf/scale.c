@@ -16,8 +16,11 @@ static int is_copying(const struct perf_entry *e)
 static int run_cell(uint32_t producers, uint32_t consumers, const char *mode)
 {
 	static const uint32_t sizes[] = {64, 0}, depths[] = {1024, 0};
-	struct perf_set set = {
-		.bench = "scale", .metrics = perf_rate_metrics, .n_metrics = 1, .all_policies = 1};
+	struct perf_set set = {.bench = "scale",
+			       .metrics = perf_rate_metrics,
+			       .n_metrics = 1,
+			       .all_policies = 1,
+			       .brief = 1};
 	struct perf_cell cell = {.kind = PERF_MPMC,
 				 .size = perf_values(&perf_options.sizes, sizes)[0],
 				 .depth = perf_values(&perf_options.depths, depths)[0],
@@ -39,10 +42,11 @@ static int run_cell(uint32_t producers, uint32_t consumers, const char *mode)
 int bench_scale(void)
 {
 	unsigned all = perf_config.cpus;
+	uint32_t most = perf_options.endpoints ? perf_options.endpoints : 64;
 	char mode[32];
 	int failed = 0;
 
-	for (uint32_t n = 1; n <= 64; n *= 2) {
+	for (uint32_t n = 1; n <= most; n *= 2) {
 		failed += run_cell(n, n, "n:n");
 		if (n > 1) {
 			failed += run_cell(n, 1, "n:1");
@@ -51,6 +55,8 @@ int bench_scale(void)
 	}
 	for (unsigned cpus = 1; cpus <= all; cpus = cpus < all && 2 * cpus > all ? all : 2 * cpus) {
 		uint32_t sides = all < 4 ? 2 : (all + 1) / 2;
+
+		sides = sides < most ? sides : most;
 
 		snprintf(mode, sizeof(mode), "%u cpus", cpus);
 		perf_config.cpus = cpus;

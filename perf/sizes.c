@@ -18,8 +18,8 @@ static int takes_any(const struct perf_entry *e)
 
 int bench_sizes(void)
 {
-	static const uint32_t sizes[] = {8,    16,   32,    64,    128,    256,     512,
-					 1024, 4096, 16384, 65536, 262144, 1048576, 0};
+	static const uint32_t sizes[] = {8,     32,    64,     256,     1024, 4096,
+					 16384, 65536, 262144, 1048576, 0};
 	int failed = 0;
 
 	for (const uint32_t *s = perf_values(&perf_options.sizes, sizes); *s; s++) {

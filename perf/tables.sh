@@ -3,16 +3,39 @@
 #
 # The results of `quoit-perf all` as Markdown tables, for docs/PERFORMANCE.md.
 #
-#   tables.sh RESULTS.jsonl
+#   tables.sh RESULTS.jsonl              on standard output
+#   tables.sh --into FILE RESULTS.jsonl  replace all below the line "## Results" of FILE
 #
-# Throughput and round trips: medians, the best mode of each system. Needs jq.
+# Medians, the best mode of each system. Needs jq.
 set -euo pipefail
 
+here=$(cd "$(dirname "$0")" && pwd)
+into=
+if [ "${1:-}" = --into ] && [ $# -eq 3 ]; then
+	into=$2
+	shift 2
+fi
 if [ $# -ne 1 ] || [ ! -s "$1" ]; then
-	echo "Usage: tables.sh RESULTS.jsonl" >&2
+	echo "Usage: tables.sh [--into FILE] RESULTS.jsonl" >&2
 	exit 2
 fi
 results=$1
+if [ -n "$into" ]; then
+	grep -qx '## Results' "$into" || {
+		echo "tables.sh: $into: no line \"## Results\" in it" >&2
+		exit 1
+	}
+	new=$(mktemp)
+	trap 'rm -f "$new"' EXIT
+	sed '/^## Results$/q' "$into" >"$new"
+	{
+		printf '\n%s %s\n\n' 'Made by `perf/tables.sh --into docs/PERFORMANCE.md' \
+			'report/results.jsonl`; the charts are in `report/index.html`.'
+		"$0" "$results"
+	} >>"$new"
+	cat "$new" >"$into"
+	exit 0
+fi
 command -v jq >/dev/null || {
 	echo "tables.sh: jq is missing; run scripts/perf-setup.sh" >&2
 	exit 1
@@ -38,12 +61,31 @@ pivot() {
 		  \"\"" "$results"
 }
 
+# A run that was interrupted leaves half a line.
+measured=$(date -u -r "$results" '+%Y-%m-%d')
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+grep -v '"cdf":' "$results" | jq -cR 'fromjson? // empty' >"$work/results.jsonl"
+results=$work/results.jsonl
+
 order='[(.stat as $s | ["typical", "p50", "p90", "p99", "p99.9", "p99.99", "max"] | index($s)), .stat]'
 placements=$(jq -r 'select(.placement) | .placement' "$results" | sort -ru)
 
+# What was measured, where and when; and what was aimed at.
+echo "$( (lscpu 2>/dev/null || true) | sed -n 's/^Model name: *//p' | head -1), $(nproc) processors," \
+	"$(uname -sr), $measured. All medians; a system's better mode and way to" \
+	"wait, each its own. Up to $(jq -s 'map(.rounds // 0) | max' "$results") rounds."
+echo
 jq -rs '[.[] | select(.canary_ns) | {placement, canary_ns}] | group_by(.placement)[]
 	| "Canary, \(.[0].placement): median \(map(.canary_ns) | sort | .[length / 2 | floor]) ns one way."' \
 	"$results"
+echo
+echo "**Targets: the worst cell of each**"
+echo
+echo "| what | target | placement | figure | | where |"
+echo "|---|---|---|---|---|---|"
+jq -rs -f "$here/targets.jq" "$results" | awk -F'\t' '{
+	print "| " $1 " | " $2 " | " $3 " | " $4 " | " $5 " | " $6 " |" }'
 echo
 for p in $placements; do
 	for kind in spsc mpmc; do

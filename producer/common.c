@@ -52,6 +52,9 @@ void begin(const char *name)
 {
 	program = name;
 	occupy_descriptors();
+	/* A ring whose file is cut off is an error then, and no death. */
+	if (quoit_guard() != 0)
+		say("no guard against rings that are cut off");
 }
 
 void catch_signals(void)
@@ -71,7 +74,6 @@ static void vsay(const char *format, va_list arguments)
 {
 	fprintf(stderr, "%s%s: ", isatty(STDERR_FILENO) ? "\r\033[K" : "", program);
 	vfprintf(stderr, format, arguments);
-	fputc('\n', stderr);
 }
 
 void say(const char *format, ...)
@@ -81,12 +83,7 @@ void say(const char *format, ...)
 	va_start(arguments, format);
 	vsay(format, arguments);
 	va_end(arguments);
-}
-
-void usage_exit(void)
-{
-	fprintf(stderr, "Try '%s --help'.\n", program);
-	exit(STATUS_USAGE);
+	fputc('\n', stderr);
 }
 
 void usage_error(const char *format, ...)
@@ -96,7 +93,8 @@ void usage_error(const char *format, ...)
 	va_start(arguments, format);
 	vsay(format, arguments);
 	va_end(arguments);
-	usage_exit();
+	fprintf(stderr, "; try '%s --help'\n", program);
+	exit(STATUS_USAGE);
 }
 
 int ring_error(const char *ring, const char *what, int error)
@@ -110,6 +108,8 @@ int ring_error(const char *ring, const char *what, int error)
 		{EIDRM, STATUS_NOT_FOUND, "somebody removed it while it was in use"},
 		{EACCES, STATUS_PERMISSION, "ask its owner for 'quoit chmod', see 'quoit ls'"},
 		{EPERM, STATUS_PERMISSION, "ask its owner for 'quoit chmod', see 'quoit ls'"},
+		{EBADF, STATUS_NOT_FOUND,
+		 "fd:N is one that we inherited, see 'quoit create NAME -- COMMAND'"},
 		{EPROTO, STATUS_LAYOUT, "see 'quoit info' for what it is"},
 		{EBADMSG, STATUS_CORRUPT, "see 'quoit check', then 'quoit repair' or 'quoit rm'"},
 		{ETIMEDOUT, STATUS_TIMEOUT, "see 'quoit peers', or give a longer --timeout"},

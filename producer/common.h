@@ -42,6 +42,8 @@ enum framing { FRAMING_RAW, FRAMING_LINES, FRAMING_PREFIXED, FRAMING_FIXED };
 /* Options of both programs. */
 struct settings {
 	const char *ring;
+	char **more; /* and of more rings */
+	unsigned more_n;
 	struct quoit_options options; /* of the ring */
 	bool create, remove;
 	enum framing framing;
@@ -65,6 +67,8 @@ enum {
 	OPT_KIND,
 	OPT_RING_SIZE,
 	OPT_SLOT_SIZE,
+	OPT_HEAP,
+	OPT_HEAP_SHARE,
 	OPT_MODE,
 	OPT_PEERS,
 	OPT_RING_WAIT,
@@ -93,6 +97,8 @@ enum {
 	{"kind", required_argument, NULL, OPT_KIND},                         \
 	{"ring-size", required_argument, NULL, OPT_RING_SIZE},               \
 	{"slot-size", required_argument, NULL, OPT_SLOT_SIZE},               \
+	{"heap", required_argument, NULL, OPT_HEAP},                         \
+	{"heap-share", required_argument, NULL, OPT_HEAP_SHARE},             \
 	{"mode", required_argument, NULL, OPT_MODE},                         \
 	{"peers", required_argument, NULL, OPT_PEERS},                       \
 	{"ring-wait", required_argument, NULL, OPT_RING_WAIT},               \
@@ -120,7 +126,7 @@ enum {
 	{"help", no_argument, NULL, OPT_HELP},                               \
 	{"version", no_argument, NULL, 'V'}
 /* clang-format on */
-#define COMMON_SHORT "ln:w:t:T:qJV"
+#define COMMON_SHORT ":ln:w:t:T:qJV" /* the colon: option_error() tells what is wrong */
 
 /* common.c: starting and ending */
 
@@ -137,8 +143,7 @@ void begin(const char *name);
 void catch_signals(void);
 /* "program: TEXT" on stderr, over the progress line if there is one. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* What getopt_long() has told already, or the caller now: "try --help", and exit 2. */
-_Noreturn void usage_exit(void);
+/* A wrong command line: one line, and exit 2. */
 _Noreturn void usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* One line: what failed, which ring, why, what to do. Returns the exit code. */
 int ring_error(const char *ring, const char *what, int error);
@@ -150,7 +155,9 @@ _Noreturn void leave(int status);
 void settings_init(struct settings *s);
 /* One option that getopt_long() returned; false: not a shared one. */
 bool common_option(struct settings *s, int option, const char *argument);
-/* After the last option: takes the ring's name, checks what belongs together. */
+/* What getopt_long() returned is no option of the program at all: says why. */
+_Noreturn void option_error(int option, char **argv);
+/* After the last option: takes the rings' names, checks what belongs together. */
 void settings_finish(struct settings *s, int argc, char **argv);
 void print_common_help(void);
 /* Numbers end the program with a usage error when they are none, or out of range.
@@ -193,6 +200,7 @@ struct report {
 	int64_t next_ns;
 	uint64_t last_records, last_bytes;
 	int64_t last_ns;
+	unsigned more;             /* rings that are not named */
 	struct histogram *latency; /* or NULL */
 };
 void report_init(struct report *r, const struct settings *s, const struct quoit *ring);

@@ -94,6 +94,8 @@ static uint32_t parse_mode(const char *text)
 
 	if (*text < '0' || *text > '7' || *end != '\0' || mode > 0777)
 		usage_error("--mode: '%s' is not between 0 and 0777, octal", text);
+	if (mode == 0)
+		usage_error("--mode: nobody could open it");
 	return (uint32_t)mode;
 }
 
@@ -125,6 +127,12 @@ static bool ring_option(struct settings *s, int option, const char *argument)
 		return true;
 	case OPT_SLOT_SIZE:
 		o->slot_size = (uint32_t)parse_size("slot-size", argument, 8, QUOIT_RECORD_MAX);
+		return true;
+	case OPT_HEAP:
+		o->heap_size = parse_size("heap", argument, 1, UINT64_C(1) << 40);
+		return true;
+	case OPT_HEAP_SHARE:
+		o->heap_share = (uint32_t)parse_size("heap-share", argument, 1, QUOIT_RECORD_MAX);
 		return true;
 	case OPT_MODE:
 		o->mode = parse_mode(argument);
@@ -221,6 +229,22 @@ bool common_option(struct settings *s, int option, const char *argument)
 	return ring_option(s, option, argument) || report_option(s, option, argument);
 }
 
+void option_error(int option, char **argv)
+{
+	const char *last = argv[optind - 1];
+	const bool is_long = strncmp(last, "--", 2) == 0;
+
+	if (option == ':' && is_long)
+		usage_error("option '%s' requires an argument", last);
+	if (option == ':')
+		usage_error("option '-%c' requires an argument", optopt);
+	if (optopt != 0 && is_long)
+		usage_error("option '%s' takes no argument", last);
+	if (optopt != 0)
+		usage_error("unrecognized option '-%c'", optopt);
+	usage_error("unrecognized option '%s'", last);
+}
+
 static void pin(int cpu)
 {
 	cpu_set_t set;
@@ -232,6 +256,16 @@ static void pin(int cpu)
 			    strerror(errno));
 }
 
+/* Its descriptor is all there is of a memfd ring: our own would go with us, and nobody else's can be
+ * found by that name. */
+static void refuse_memfd(const char *ring)
+{
+	if (strncmp(ring, "memfd:", 6) == 0)
+		usage_error("%s: a memfd ring lives as long as a process has it: use 'quoit create "
+			    "%s -- COMMAND', which sets QUOIT_RING for the command",
+			    ring, ring);
+}
+
 void settings_finish(struct settings *s, int argc, char **argv)
 {
 	const uint32_t create_only = QUOIT_CREATE_HUGEPAGES | QUOIT_PERSISTENT;
@@ -241,14 +275,18 @@ void settings_finish(struct settings *s, int argc, char **argv)
 		s->ring = argv[optind++];
 	else
 		s->ring = getenv("QUOIT_RING");
-	if (optind < argc)
-		usage_error("one ring only: '%s' is too much", argv[optind]);
+	s->more = argv + optind;
+	s->more_n = (unsigned)(argc - optind);
 	if (s->ring == NULL || *s->ring == '\0')
 		usage_error("which ring? Name it, or set QUOIT_RING");
+	refuse_memfd(s->ring);
+	for (unsigned i = 0; i < s->more_n; i++)
+		refuse_memfd(s->more[i]);
 	if (!s->create && ((o->flags & create_only) != 0 || o->capacity != 0 || o->slot_size != 0 ||
-			   o->mode != 0 || o->peers != 0 || o->wait != 0))
+			   o->heap_size != 0 || o->heap_share != 0 || o->mode != 0 ||
+			   o->peers != 0 || o->wait != 0))
 		usage_error(
-			"--ring-size, --slot-size, --mode, --peers, --ring-wait, --hugepages and "
+			"--ring-size, --slot-size, --heap, --heap-share, --mode, --peers, --ring-wait, --hugepages and "
 			"--persistent need --create");
 	if (s->quiet || s->json || s->stats_s != 0)
 		s->progress = false;
@@ -263,6 +301,8 @@ void print_common_help(void)
 	      "      --kind KIND          spsc (default) or mpmc; without --create: insist on it\n"
 	      "      --ring-size SIZE     bytes of record space, default 1M\n"
 	      "      --slot-size SIZE     mpmc: largest record, default 256\n"
+	      "      --heap SIZE          a heap for records that the ring does not take\n"
+	      "      --heap-share SIZE    spsc: longer ones go there, default 1/8 of the ring\n"
 	      "      --mode OCTAL         permissions, default 0600\n"
 	      "      --peers N            mpmc: most endpoints at one time, default 128\n"
 	      "      --ring-wait WAIT     how its users wait unless they choose, default futex\n"

@@ -102,14 +102,16 @@ static void print_latency(const struct histogram *h)
 static void print_text(const struct report *r, const char *ring, double seconds,
 		       const struct quoit_counters *own)
 {
-	char bytes[32], records[32], rates[80] = "";
+	char bytes[32], records[32], rates[80] = "", more[32] = "";
 
 	if (seconds >= 0.001) /* a rate over less says nothing */
 		snprintf(rates, sizeof(rates), ", %s, %s",
 			 scaled((double)r->bytes / seconds, "B/s", bytes, sizeof(bytes)),
 			 scaled((double)r->records / seconds, " records/s", records,
 				sizeof(records)));
-	say("%s: %llu bytes in %llu records, %.3f s%s; %llu sleeps, %llu wakes", ring,
+	if (r->more != 0)
+		snprintf(more, sizeof(more), " and %u more", r->more);
+	say("%s%s: %llu bytes in %llu records, %.3f s%s; %llu sleeps, %llu wakes", ring, more,
 	    (unsigned long long)r->bytes, (unsigned long long)r->records, seconds, rates,
 	    (unsigned long long)own->sleeps, (unsigned long long)own->wakes);
 	if (r->latency != NULL && histogram_count(r->latency) != 0)

@@ -42,6 +42,50 @@ static int attach(const struct settings *s, struct quoit **ret_ring)
 	}
 }
 
+/* The ring is of another kind than --kind says: which? 0: that was not it. */
+static uint32_t other_kind(const struct settings *s)
+{
+	struct quoit_options any = {.size = sizeof(any), .flags = QUOIT_READONLY};
+	struct quoit_info info = {.size = sizeof(info)};
+	struct quoit *ring;
+
+	any.attach_timeout_ms = SLICE_MS;
+	if (s->options.kind == 0 || quoit_attach(s->ring, &any, &ring) != 0)
+		return 0;
+	if (quoit_get_info(ring, &info) != 0 || info.kind == s->options.kind)
+		info.kind = 0;
+	quoit_detach(ring);
+	return info.kind;
+}
+
+static int open_error(const struct settings *s, int error)
+{
+	uint32_t kind = error == -EPROTO ? other_kind(s) : 0;
+
+	if (error == -EOWNERDEAD) {
+		say("%s: is half-made, its creator died; create it again with --create", s->ring);
+		return STATUS_NOT_FOUND;
+	}
+	if (kind != 0) {
+		say("%s: is an %s ring, not %s; leave --kind out, or choose another name", s->ring,
+		    quoit_kind_name((enum quoit_kind)kind),
+		    quoit_kind_name((enum quoit_kind)s->options.kind));
+		return STATUS_LAYOUT;
+	}
+	if (s->create && error == -ENOENT) {
+		say("%s: cannot create the ring: its %s does not exist; make that first", s->ring,
+		    strncmp(s->ring, "sysv:", 5) == 0 ? "file" : "folder");
+		return STATUS_NOT_FOUND;
+	}
+	if (s->create && error == -ENOSPC) {
+		say("%s: cannot create the ring: no space left for it; make it smaller, or make "
+		    "room; see 'quoit ls'",
+		    s->ring);
+		return STATUS_FAILURE;
+	}
+	return ring_error(s->ring, s->create ? "create the ring" : "attach to the ring", error);
+}
+
 int open_ring(const struct settings *s, struct quoit **ret_ring)
 {
 	struct quoit_info info = {.size = sizeof(info)};
@@ -53,13 +97,8 @@ int open_ring(const struct settings *s, struct quoit **ret_ring)
 		rc = attach(s, ret_ring);
 	if (rc == -EINTR)
 		return STATUS_SIGNAL + stop_signal;
-	if (rc == -EOWNERDEAD) {
-		say("%s: is half-made, its creator died; create it again with --create", s->ring);
-		return STATUS_NOT_FOUND;
-	}
 	if (rc != 0)
-		return ring_error(s->ring, s->create ? "create the ring" : "attach to the ring",
-				  rc);
+		return open_error(s, rc);
 	/* Nobody can guess the name of a private one. */
 	if (s->create && strcmp(s->ring, "sysv:private") == 0 &&
 	    quoit_get_info(*ret_ring, &info) == 0)

@@ -41,6 +41,12 @@ int input_wait(struct job *j)
 		if (rc < 0 && errno != EINTR)
 			return input_trouble();
 		/* Nothing to send; but if nobody is left who would take what was sent, say so. */
+		if (j->fan != NULL) {
+			rc = fan_check(j);
+			if (rc != 0)
+				return rc;
+			continue;
+		}
 		rc = quoit_drain(j->producer, QUOIT_NOWAIT);
 		if (rc != 0 && rc != -EAGAIN) {
 			rc = put_trouble(j, rc, 1);
@@ -64,7 +70,7 @@ static void plan(const struct job *j, uint32_t *ret_chunk, unsigned *ret_most)
 		chunk = (uint32_t)j->info.capacity / 4;
 	if (chunk > j->info.max_record)
 		chunk = j->info.max_record;
-	if (j->info.kind == QUOIT_MPMC && j->rate == 0) {
+	if (j->info.kind == QUOIT_MPMC && j->rate == 0 && j->fan == NULL) {
 		most = j->s.batch != 0 ? j->s.batch : CHUNK / chunk;
 		if (most > j->info.slots / 4)
 			most = j->info.slots / 4;
@@ -106,7 +112,7 @@ static int commit_read(struct job *j, struct iovec *iov, unsigned n, size_t size
 		if (len != 0 && rc == 0)
 			rc = put_commit(j, iov[i].iov_base, len);
 		else
-			(void)quoit_discard(j->producer, iov[i].iov_base);
+			put_discard(j, iov[i].iov_base);
 		size -= len;
 	}
 	return rc;

@@ -16,6 +16,7 @@ enum {
 	OPT_RATE,
 	OPT_SEEK_COMMITTED,
 	OPT_DRAIN,
+	OPT_FAN_OUT,
 };
 
 static const struct option options[] = {
@@ -27,12 +28,14 @@ static const struct option options[] = {
 	{"verify", no_argument, NULL, OPT_VERIFY},
 	{"seek-committed", no_argument, NULL, OPT_SEEK_COMMITTED},
 	{"drain", required_argument, NULL, OPT_DRAIN},
+	{"fan-out", required_argument, NULL, OPT_FAN_OUT},
 	{0},
 };
 
 static _Noreturn void help(void)
 {
 	fputs("Usage: quoit-produce [OPTION]... [RING]\n"
+	      "       quoit-produce --fan-out WAY [OPTION]... RING...\n"
 	      "Send standard input, or made-up records, through a ring ($QUOIT_RING by default).\n"
 	      "\n"
 	      "Standard input is taken as a stream of bytes, or as\n"
@@ -51,6 +54,8 @@ static _Noreturn void help(void)
 	      "      --batch N          records of one call, 1 to 256\n"
 	      "  -T, --type N           their type, default 0\n"
 	      "      --seek-committed   go on where a killed producer of the same input stopped\n"
+	      "      --fan-out WAY      to several rings: round-robin, to the next that has room;\n"
+	      "                         copy, to all; or hash, equal records to the same ring\n"
 	      "      --drain SEC        wait so long for consumers on SIGTERM, default 5\n",
 	      stdout);
 	print_common_help();
@@ -69,6 +74,17 @@ static void parse_sizes(struct job *j, char *text)
 		j->size_max = (uint32_t)parse_size("size", dash + 1, j->size_min, QUOIT_RECORD_MAX);
 }
 
+static enum fan_out parse_fan_out(const char *text)
+{
+	static const char *const names[] = {
+		[FAN_ROUND_ROBIN] = "round-robin", [FAN_COPY] = "copy", [FAN_HASH] = "hash"};
+
+	for (unsigned i = FAN_ROUND_ROBIN; i <= FAN_HASH; i++)
+		if (strcmp(text, names[i]) == 0)
+			return (enum fan_out)i;
+	usage_error("--fan-out: '%s' is none of round-robin, copy, hash", text);
+}
+
 static void check(const struct job *j, bool sized, uint64_t records)
 {
 	if (!j->generate && (sized || j->s.verify || j->s.latency))
@@ -82,6 +98,10 @@ static void check(const struct job *j, bool sized, uint64_t records)
 	if ((j->s.verify || j->s.latency) && j->size_min < sizeof(struct stamp))
 		usage_error("--verify and --latency need a --size of %zu or more",
 			    sizeof(struct stamp));
+	if (j->s.more_n != 0 && j->fan_out == FAN_NONE)
+		usage_error("several rings need --fan-out: '%s' is too much", j->s.more[0]);
+	if (j->fan_out != FAN_NONE && j->seek_committed)
+		usage_error("--seek-committed is about one ring");
 	if (j->generate && records != 0 && j->s.count != UINT64_MAX)
 		usage_error("--generate says how many; leave --count out");
 }
@@ -121,9 +141,12 @@ static void parse(struct job *j, int argc, char **argv)
 		case OPT_DRAIN:
 			j->drain_ns = (int64_t)(parse_real("drain", optarg, 0, 1e9) * 1e9);
 			break;
+		case OPT_FAN_OUT:
+			j->fan_out = parse_fan_out(optarg);
+			break;
 		default:
 			if (!common_option(&j->s, option, optarg))
-				usage_exit();
+				option_error(option, argv);
 		}
 	}
 	settings_finish(&j->s, argc, argv);
@@ -133,7 +156,7 @@ static void parse(struct job *j, int argc, char **argv)
 }
 
 /* Become the ring's producer. A predecessor that was just killed may take a moment to be gone. */
-static int open_producer(struct job *j)
+int open_producer(struct job *j)
 {
 	const struct timespec pause = {.tv_nsec = 10000000};
 	int64_t give_up = now_ns() + 1000000000;
@@ -156,7 +179,7 @@ static int open_producer(struct job *j)
 	return rc;
 }
 
-static int produce(struct job *j)
+int produce(struct job *j)
 {
 	int rc = 0;
 
@@ -227,8 +250,7 @@ static void await_consumers(struct job *j)
 		nanosleep(&pause, NULL);
 }
 
-/* Say how it ended, if it did not end well; returns the exit code. */
-static int judge(const struct job *j, int rc)
+int judge(const struct job *j, int rc)
 {
 	switch (rc) {
 	case 0:
@@ -299,10 +321,14 @@ int main(int argc, char **argv)
 	/* Sleeps of --rate end when they should, not up to 50 us later. */
 	prctl(PR_SET_TIMERSLACK, 1UL);
 	catch_signals();
-	status = open_ring(&j.s, &j.ring);
-	if (status == STATUS_OK) {
-		status = run(&j);
-		quoit_detach(j.ring);
+	if (j.fan_out != FAN_NONE) {
+		status = run_fan(&j);
+	} else {
+		status = open_ring(&j.s, &j.ring);
+		if (status == STATUS_OK) {
+			status = run(&j);
+			quoit_detach(j.ring);
+		}
 	}
 	leave(status);
 }

@@ -9,9 +9,14 @@
 
 #include "common.h"
 
+enum fan_out { FAN_NONE, FAN_ROUND_ROBIN, FAN_COPY, FAN_HASH };
+struct fan;
+
 struct job {
 	struct settings s;
-	bool generate; /* make records up instead of reading stdin */
+	enum fan_out fan_out;
+	struct fan *fan; /* several rings, or NULL */
+	bool generate;   /* make records up instead of reading stdin */
 	uint32_t size_min, size_max;
 	uint32_t chunk; /* raw: longest read; 0: choose */
 	double rate;    /* records a second; 0: as fast as may be */
@@ -29,6 +34,26 @@ struct job {
 	uint64_t paced;      /* records that were let through by pace() */
 };
 
+/* main.c */
+
+/* Become the producer of j->ring; fills in j->producer and j->info. */
+int open_producer(struct job *j);
+/* All of the input. */
+int produce(struct job *j);
+/* Say how it ended, if it did not end well; returns the exit code. */
+int judge(const struct job *j, int rc);
+
+/* fan.c */
+
+/* The whole program for several rings; returns the exit code. */
+int run_fan(struct job *j);
+/* Memory for the longest record. */
+int fan_reserve(struct job *j, void **ret_memory);
+/* Send a record to where it goes; waits for room. */
+int fan_put(struct job *j, const void *data, uint32_t len, uint32_t type);
+/* Is there somebody left who takes anything? */
+int fan_check(struct job *j);
+
 /* put.c: keeps putting after SIGTERM, until put_drain_until() */
 
 /* Wait for room for a record of len bytes, or for what ends the stream. */
@@ -38,6 +63,10 @@ int put_trouble(struct job *j, int error, uint32_t len);
 int put_reserve(struct job *j, uint32_t len, void **ret_payload);
 int put_commit(struct job *j, void *payload, uint32_t len);
 int put_batch(struct job *j, const struct quoit_msg *msgs, unsigned n);
+/* Give back what was reserved. */
+void put_discard(struct job *j, void *payload);
+/* A signal has come, and the time that it left is over. */
+bool put_stopped(struct job *j);
 /* Until when SIGTERM lets records be sent and taken; the first call starts the clock. */
 int64_t put_drain_until(struct job *j);
 /* Records that --count still allows. */

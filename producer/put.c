@@ -34,7 +34,7 @@ static void look_for_successor(struct job *j)
 }
 
 /* SIGTERM stops the reading; what has been read is still sent, for a while. */
-static bool stopped(struct job *j)
+bool put_stopped(struct job *j)
 {
 	return stop_hard || (stop_signal != 0 && now_ns() >= put_drain_until(j));
 }
@@ -53,7 +53,7 @@ int put_await(struct job *j, uint32_t len)
 	int rc;
 
 	for (;;) {
-		if (stopped(j))
+		if (put_stopped(j))
 			return -EINTR;
 		slice = quoit_deadline_ms(SLICE_MS);
 		rc = quoit_producer_wait(j->producer, len, &slice);
@@ -71,7 +71,7 @@ int put_await(struct job *j, uint32_t len)
 int put_trouble(struct job *j, int error, uint32_t len)
 {
 	if (error == -EINTR)
-		return stopped(j) ? -EINTR : 0;
+		return put_stopped(j) ? -EINTR : 0;
 	if (error != -EAGAIN && !survivable(j, error))
 		return error;
 	return put_await(j, len);
@@ -81,6 +81,8 @@ int put_reserve(struct job *j, uint32_t len, void **ret_payload)
 {
 	int rc;
 
+	if (j->fan != NULL)
+		return fan_reserve(j, ret_payload);
 	while ((rc = quoit_reserve(j->producer, len, ret_payload)) != 0) {
 		rc = put_trouble(j, rc, len);
 		if (rc != 0)
@@ -93,6 +95,8 @@ int put_commit(struct job *j, void *payload, uint32_t len)
 {
 	int rc;
 
+	if (j->fan != NULL)
+		return fan_put(j, payload, len, j->s.type);
 	while ((rc = quoit_commit(j->producer, payload, len, j->s.type)) != 0) {
 		rc = put_trouble(j, rc, len);
 		if (rc != 0)
@@ -102,11 +106,21 @@ int put_commit(struct job *j, void *payload, uint32_t len)
 	return 0;
 }
 
+void put_discard(struct job *j, void *payload)
+{
+	if (j->fan == NULL)
+		(void)quoit_discard(j->producer, payload);
+}
+
 int put_batch(struct job *j, const struct quoit_msg *msgs, unsigned n)
 {
 	uint64_t bytes;
-	int rc;
+	int rc = 0;
 
+	for (; j->fan != NULL && n != 0 && rc == 0; msgs++, n--)
+		rc = fan_put(j, msgs->data, msgs->len, msgs->type);
+	if (j->fan != NULL)
+		return rc;
 	while (n != 0) {
 		rc = quoit_send_batch(j->producer, msgs, n, QUOIT_NOWAIT);
 		if (rc < 0) {

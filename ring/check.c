@@ -12,6 +12,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "ring/guard.h"
+#include "ring/heap.h"
 #include "ring/slot.h"
 #include "ring/view.h"
 
@@ -247,7 +249,8 @@ static void check_slot(const struct quoit_inspect *v, struct quoit__report *r,
 		SLOT_PROBLEM("has an owner, %" PRIu32 ", though it is nobody's", owner);
 	else if ((phase == QUOIT__COMMITTED || phase == QUOIT__READING ||
 		  phase == QUOIT__PENDING) &&
-		 desc >> 32 > g->slot_size && load(&slot->word) == word)
+		 desc >> 32 > g->slot_size &&
+		 (desc >> 32 != QUOIT__HEAP_LENGTH || g->heap_size == 0) && load(&slot->word) == word)
 		SLOT_PROBLEM("length %" PRIu64 " does not fit", desc >> 32);
 	else
 		check_turn(v, r, t, slot, t->tail + ((index - t->tail) & (g->slots - 1)), word);
@@ -285,6 +288,7 @@ static void look_once(struct quoit_inspect *v, struct quoit__report *r)
 		check_spsc(v, r);
 	else if (v->geo.kind == QUOIT_MPMC)
 		check_mpmc(v, r);
+	quoit__check_heap(v, r);
 }
 
 static void forget(struct quoit__report *r)
@@ -315,6 +319,13 @@ int quoit_inspect_check(struct quoit_inspect *v, quoit_problem_fn *report, void 
 	if (twice) {
 		nanosleep(&(struct timespec){.tv_nsec = SETTLE_NS}, NULL);
 		look_once(v, &second);
+	}
+	if (quoit__guard_lost(v->seg.guarded)) {
+		forget(&first);
+		forget(&second);
+		if (report != NULL)
+			report(arg, QUOIT__CORRUPT, 0, "the file was cut off while it was read");
+		return 1;
 	}
 	for (size_t i = 0; i < first.count; i++) {
 		const struct quoit__finding *f = &first.found[i];

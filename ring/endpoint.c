@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ring/ring.h"
+#include "ring/heap.h"
 
 #define SPIN_FIRST_NS 20000
+#define LOOKS_MAX     64 /* of one call at news that is gone when it gets there */
 
 /* A word that holds no record, for handles whose inline path must find none. */
 static const uint64_t nothing;
@@ -41,6 +42,19 @@ int quoit__consumer_fail(struct quoit_consumer *c, int error)
 	return error;
 }
 
+/* A wait may end well again and again and leave nothing for us, because others were faster or
+ * because shared memory lies: the deadline holds all the same. */
+static bool is_over(const struct timespec *deadline)
+{
+	struct timespec now;
+
+	if (deadline == NULL)
+		return false;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec > deadline->tv_sec ||
+	       (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
+}
+
 /* ---- opening and closing -------------------------------------------------------------------- */
 
 int quoit_producer_open(struct quoit *q, struct quoit_producer **ret)
@@ -64,6 +78,8 @@ int quoit_producer_open(struct quoit *q, struct quoit_producer **ret)
 		r = quoit__spsc_producer_open(p);
 	else
 		quoit__mpmc_producer_open(p);
+	if (p->ep.error != 0) /* the SIGBUS guard's */
+		r = p->ep.error;
 	if (r != 0) {
 		quoit__endpoint_abandon(&p->ep);
 		free(p);
@@ -78,6 +94,7 @@ void quoit_producer_close(struct quoit_producer *p)
 {
 	if (p == NULL)
 		return;
+	quoit__heap_close(p);
 	quoit__endpoint_close(&p->ep);
 	free(p);
 }
@@ -103,6 +120,8 @@ int quoit_consumer_open(struct quoit *q, struct quoit_consumer **ret)
 		r = quoit__spsc_consumer_open(c);
 	else
 		quoit__mpmc_consumer_open(c);
+	if (c->ep.error != 0) /* the SIGBUS guard's */
+		r = c->ep.error;
 	if (r != 0) {
 		quoit__endpoint_abandon(&c->ep);
 		free(c);
@@ -208,10 +227,10 @@ int quoit__reserve_slow(struct quoit_producer *p, uint32_t len, void **ret_paylo
 
 int quoit__commit_slow(struct quoit_producer *p, void *payload, uint32_t len, uint32_t type)
 {
-	if (p->ep.error)
-		return p->ep.error;
-	if (p->ep.ring->geo.kind == QUOIT_SPSC)
-		return -EINVAL; /* not reserved, or longer than that */
+	if (p->ep.error) /* the SIGBUS guard's, maybe: then it could not poison */
+		return quoit__producer_fail(p, p->ep.error);
+	if (p->ep.ring->geo.kind == QUOIT_SPSC) /* not reserved, longer than that, or in the heap */
+		return quoit__heap_commit(p, payload, len, type);
 	return quoit__mpmc_commit(p, payload, len, type);
 }
 
@@ -222,7 +241,7 @@ int quoit_discard(struct quoit_producer *p, void *payload)
 	if (p->ep.ring->geo.kind == QUOIT_MPMC)
 		return quoit__mpmc_discard(p, payload);
 	if (p->hot.reserved == 0 || payload != p->hot.data + (p->hot.position & p->hot.mask) + 8)
-		return -EINVAL;
+		return quoit__heap_discard(p, payload);
 	p->hot.reserved = 0;
 	return 0;
 }
@@ -230,6 +249,10 @@ int quoit_discard(struct quoit_producer *p, void *payload)
 /* Somebody announced a sleep, or wants to be looked at. */
 void quoit__wake_consumers(struct quoit_producer *p)
 {
+	if (p->ep.error) { /* the SIGBUS guard's */
+		quoit__producer_poison(p);
+		return;
+	}
 	quoit__wake(&p->ep, p->ep.wakes, QUOIT_ROLE_CONSUMER);
 	/* Whoever left announced as well: look at the peers before the next reservation. */
 	if (quoit__fate(atomic_load_explicit(&p->ep.ring->control->consumed,
@@ -237,7 +260,7 @@ void quoit__wake_consumers(struct quoit_producer *p)
 	    atomic_load_explicit(&p->ep.ring->header->state, memory_order_relaxed) !=
 		    QUOIT__READY) {
 		p->ep.poked = true;
-		p->hot.end = p->hot.position;
+		p->hot.end = p->hot.position + p->hot.reserved;
 	}
 }
 
@@ -265,7 +288,7 @@ static int send_once(struct quoit_producer *p, const void *buf, uint32_t len, ui
 int quoit__send_slow(struct quoit_producer *p, const void *buf, uint32_t len, uint32_t type,
 		     const struct timespec *deadline)
 {
-	for (;;) {
+	for (bool again = false;; again = true) {
 		int r;
 
 		p->lazy = deadline != QUOIT_NOWAIT;
@@ -273,6 +296,8 @@ int quoit__send_slow(struct quoit_producer *p, const void *buf, uint32_t len, ui
 		p->lazy = false;
 		if (r != -EAGAIN || deadline == QUOIT_NOWAIT)
 			return r;
+		if (again && is_over(deadline))
+			return -ETIMEDOUT;
 		r = quoit_producer_wait(p, len, deadline);
 		if (r != 0)
 			return r;
@@ -284,7 +309,7 @@ int quoit_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, uns
 {
 	if (n < 1 || n > QUOIT_BATCH_MAX || msgs == NULL)
 		return -EINVAL;
-	for (;;) {
+	for (bool again = false;; again = true) {
 		int r = p->ep.error;
 
 		if (r == 0)
@@ -296,6 +321,8 @@ int quoit_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, uns
 			count_full(p);
 		if (r != -EAGAIN || deadline == QUOIT_NOWAIT)
 			return r;
+		if (again && is_over(deadline))
+			return -ETIMEDOUT;
 		r = quoit_producer_wait(p, msgs[0].len, deadline);
 		if (r != 0)
 			return r;
@@ -328,7 +355,7 @@ static int empty(struct quoit_consumer *c)
 
 int quoit__peek_slow(struct quoit_consumer *c, struct quoit_msg *ret_msg)
 {
-	for (;;) {
+	for (unsigned turn = 0; turn < LOOKS_MAX; turn++) {
 		int r = c->ep.error ? c->ep.error : peek_kind(c, ret_msg);
 
 		if (r == -EAGAIN)
@@ -336,20 +363,22 @@ int quoit__peek_slow(struct quoit_consumer *c, struct quoit_msg *ret_msg)
 		if (r != -EINPROGRESS)
 			return r;
 	}
+	return -EAGAIN;
 }
 
 int quoit__advance_slow(struct quoit_consumer *c, const struct quoit_msg *msg)
 {
 	if (c->ep.error)
 		return c->ep.error;
-	return c->ep.ring->geo.kind == QUOIT_SPSC ? -EINVAL : quoit__mpmc_advance(c, msg);
+	return c->ep.ring->geo.kind == QUOIT_SPSC ? quoit__spsc_advance_heap(c, msg)
+						  : quoit__mpmc_advance(c, msg);
 }
 
 int quoit_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs, unsigned n)
 {
 	if (n < 1 || n > QUOIT_BATCH_MAX || ret_msgs == NULL)
 		return -EINVAL;
-	for (;;) {
+	for (unsigned turn = 0; turn < LOOKS_MAX; turn++) {
 		int r = c->ep.error;
 
 		if (r == 0)
@@ -361,6 +390,7 @@ int quoit_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs, unsig
 		if (r != -EINPROGRESS)
 			return r;
 	}
+	return -EAGAIN;
 }
 
 int quoit_advance_batch(struct quoit_consumer *c, const struct quoit_msg *msgs, unsigned n)
@@ -380,18 +410,26 @@ int quoit_advance_batch(struct quoit_consumer *c, const struct quoit_msg *msgs, 
 	return 0;
 }
 
+static int recv_mpmc(struct quoit_consumer *c, void *buf, uint32_t cap, struct quoit_msg *ret_msg)
+{
+	for (unsigned turn = 0; turn < LOOKS_MAX; turn++) {
+		int r = quoit__mpmc_recv(c, buf, cap, ret_msg);
+
+		if (r == -EAGAIN)
+			r = empty(c);
+		if (r != -EINPROGRESS)
+			return r;
+	}
+	return -EAGAIN;
+}
+
 static int recv_once(struct quoit_consumer *c, void *buf, uint32_t cap, struct quoit_msg *ret_msg)
 {
 	struct quoit_msg msg;
 	int r;
 
-	if (c->ep.error == 0 && c->ep.ring->geo.kind == QUOIT_MPMC && c->held == 0) {
-		r = quoit__mpmc_recv(c, buf, cap, ret_msg);
-		if (r != -EAGAIN)
-			return r;
-		r = empty(c);
-		return r == -EINPROGRESS ? recv_once(c, buf, cap, ret_msg) : r;
-	}
+	if (c->ep.error == 0 && c->ep.ring->geo.kind == QUOIT_MPMC && c->held == 0)
+		return recv_mpmc(c, buf, cap, ret_msg);
 	r = quoit_peek(c, &msg);
 	if (r != 1)
 		return r;
@@ -413,11 +451,13 @@ int quoit__recv_slow(struct quoit_consumer *c, void *buf, uint32_t cap, struct q
 	if (c->ep.error == 0 && c->ep.ring->geo.kind == QUOIT_MPMC && c->held == 0 &&
 	    quoit__mpmc_recv_next(c, buf, cap, ret_msg))
 		return 1;
-	for (;;) {
+	for (bool again = false;; again = true) {
 		int r = recv_once(c, buf, cap, ret_msg);
 
 		if (r != -EAGAIN || deadline == QUOIT_NOWAIT)
 			return r;
+		if (again && is_over(deadline))
+			return -ETIMEDOUT;
 		r = quoit_consumer_wait(c, deadline);
 		if (r != 0)
 			return r;

@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ring/guard.h"
+#include "ring/heap.h"
 #include "ring/view.h"
 
 #define READ_AT_MOST    (UINT64_C(16) << 20) /* larger images are mapped */
@@ -68,6 +70,10 @@ static int load_image(struct quoit_inspect *v, int fd)
 			return -errno;
 		v->base = p;
 		v->mapped = true;
+		v->seg.guarded = quoit__guard_new();
+		if (v->seg.guarded == NULL)
+			return -ENOMEM;
+		quoit__guard_set(v->seg.guarded, p, v->size, false);
 		return 0;
 	}
 	v->base = aligned_alloc(4096, (v->size + 4095) & ~UINT64_C(4095));
@@ -182,11 +188,14 @@ int quoit_inspect_open(const char *name, quoit_problem_fn *report, void *arg,
 	r = v->name == NULL ? -ENOMEM : path != NULL ? open_image(v, path) : open_ring(v, name);
 	if (r == 0)
 		r = quoit__view_header(v, &problems);
+	if (r == 0)
+		quoit_inspect_rewind(v);
+	if (quoit__guard_lost(v->seg.guarded))
+		r = -EBADMSG;
 	if (r != 0) {
 		quoit_inspect_close(v);
 		return r;
 	}
-	quoit_inspect_rewind(v);
 	*ret = v;
 	return 0;
 }
@@ -197,6 +206,8 @@ void quoit_inspect_close(struct quoit_inspect *v)
 		return;
 	if (v->seg.base != NULL)
 		quoit__segment_close(&v->seg);
+	if (v->image)
+		quoit__guard_drop(v->seg.guarded);
 	if (v->image && v->mapped)
 		munmap(v->base, v->size);
 	else if (v->image)
@@ -242,6 +253,9 @@ int quoit_inspect_info(const struct quoit_inspect *v, struct quoit_info *ret_inf
 		.compat = h->compat,
 		.incompat = h->incompat,
 		.page_size = h->page_size,
+		.heap_size = v->geo.heap_size,
+		.heap_unit = (uint32_t)v->geo.heap_unit,
+		.heap_share = v->geo.heap_size != 0 ? v->geo.ring_record : 0,
 	};
 
 	if (size < offsetof(struct quoit_info, name) || size > sizeof(info))
@@ -263,14 +277,35 @@ int quoit_inspect_info(const struct quoit_inspect *v, struct quoit_info *ret_inf
 	return 0;
 }
 
+struct quoit quoit__view_ring(const struct quoit_inspect *v)
+{
+	return (struct quoit){.seg = v->seg,
+			      .geo = v->geo,
+			      .header = (struct quoit__header *)(void *)v->base,
+			      .control = v->control,
+			      .rows = v->rows,
+			      .data = v->data,
+			      .heap = v->heap,
+			      .units = v->units};
+}
+
+int quoit_inspect_heap_stats(const struct quoit_inspect *v, struct quoit_heap_stats *ret_stats)
+{
+	struct quoit q = quoit__view_ring(v);
+
+	if (ret_stats->size != sizeof(*ret_stats))
+		return -EINVAL;
+	if (v->geo.heap_size == 0)
+		return -ENOTSUP;
+	if (v->units == NULL)
+		return -EBADMSG;
+	quoit__heap_count(&q, ret_stats);
+	return quoit__guard_lost(v->seg.guarded) ? -EBADMSG : 0;
+}
+
 int quoit_inspect_stats(const struct quoit_inspect *v, struct quoit_stats *ret_stats)
 {
-	/* As much of a handle as reading figures takes. */
-	struct quoit q = {.geo = v->geo,
-			  .header = (struct quoit__header *)(void *)v->base,
-			  .control = v->control,
-			  .rows = v->rows,
-			  .data = v->data};
+	struct quoit q = quoit__view_ring(v);
 	int r;
 
 	if (v->control == NULL || v->rows == NULL)
@@ -378,5 +413,5 @@ int quoit_inspect_peers(const struct quoit_inspect *v, struct quoit_peer *ret_pe
 			read_row(v, i, stats.tail, &ret_peers[found]);
 		found++;
 	}
-	return (int)found;
+	return quoit__guard_lost(v->seg.guarded) ? -EBADMSG : (int)found;
 }

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "ring/guard.h"
+#include "ring/heap.h"
 #include "ring/slot.h"
 #include "ring/view.h"
 
@@ -43,6 +45,20 @@ static const void *copy_out(struct quoit_inspect *v, const unsigned char *p, uin
 	return v->copy;
 }
 
+/* What a heap record says, as of a record that is being looked at. False: it cannot be. */
+static bool describe_heap(struct quoit_inspect *v, const struct quoit__heap_record *heap,
+			  struct quoit_record *record)
+{
+	if (!quoit__heap_record_valid(&v->geo, heap))
+		return false;
+	record->len = (uint32_t)heap->length;
+	record->type = heap->type;
+	record->heap = v->geo.heap_offset + heap->offset;
+	if (v->heap != NULL)
+		record->data = copy_out(v, v->heap + heap->offset, record->len);
+	return true;
+}
+
 /* ---- SPSC ----------------------------------------------------------------------------------- */
 
 /* What lies before this may be overwritten. In a copy that is cut off so early, head will do. */
@@ -58,6 +74,8 @@ static int spsc_look(struct quoit_inspect *v, uint64_t *size, struct quoit_recor
 	const struct quoit__geometry *g = &v->geo;
 	uint64_t at = v->cursor & (g->capacity - 1), w, len;
 
+	if (v->cursor % 8 != 0)
+		return -EBADMSG;
 	if (at + 8 > v->data_size)
 		return LOOK_END; /* cut off here */
 	/* S1: pairs with commit. */
@@ -75,9 +93,18 @@ static int spsc_look(struct quoit_inspect *v, uint64_t *size, struct quoit_recor
 				     .type = (uint32_t)w,
 				     .state = QUOIT_RECORD_PADDING,
 				     .owner = UINT32_MAX};
+	if (quoit__heap_word(w) && g->heap_size != 0) {
+		struct quoit__heap_record heap;
+
+		if (at + *size > v->data_size)
+			return LOOK_END;
+		ret->state = QUOIT_RECORD_READY;
+		memcpy(&heap, v->data + at + 8, sizeof(heap));
+		return describe_heap(v, &heap, ret) ? LOOK_RECORD : -EBADMSG;
+	}
 	if ((w & QUOIT__PADDING) != 0)
 		return at + *size == g->capacity && len % 8 == 0 ? LOOK_RECORD : -EBADMSG;
-	if (len > g->max_record)
+	if (len > g->ring_record)
 		return -EBADMSG;
 	ret->state = QUOIT_RECORD_READY;
 	if (at + *size <= v->data_size)
@@ -183,10 +210,16 @@ static int read_slot(struct quoit_inspect *v, struct quoit__slot *slot, uint64_t
 		     struct quoit_record *record)
 {
 	uint64_t desc = atomic_load_explicit(&slot->desc, memory_order_relaxed), after;
+	bool good, in_heap = desc >> 32 == QUOIT__HEAP_LENGTH && v->geo.heap_size != 0;
+	struct quoit__heap_record heap;
 
 	record->len = (uint32_t)(desc >> 32);
 	record->type = (uint32_t)desc;
-	if (record->len <= v->geo.slot_size)
+	good = record->len <= v->geo.slot_size;
+	if (in_heap) {
+		memcpy(&heap, slot->payload, sizeof(heap));
+		good = describe_heap(v, &heap, record);
+	} else if (good)
 		record->data = copy_out(v, slot->payload, record->len);
 	/* V2: the copy before the second look at the word. Whoever overwrites it moved the word
 	 * first. */
@@ -195,7 +228,7 @@ static int read_slot(struct quoit_inspect *v, struct quoit__slot *slot, uint64_t
 	if (quoit__word_turn(&v->geo, after) != quoit__word_turn(&v->geo, word) ||
 	    (quoit__phase(after) != QUOIT__COMMITTED && quoit__phase(after) != QUOIT__READING))
 		return LOOK_PASSED;
-	return record->len <= v->geo.slot_size ? LOOK_RECORD : -EBADMSG;
+	return good ? LOOK_RECORD : -EBADMSG;
 }
 
 static int mpmc_look(struct quoit_inspect *v, uint64_t ticket, uint64_t tail,
@@ -319,8 +352,11 @@ void quoit_inspect_seek_end(struct quoit_inspect *v)
 int quoit_inspect_next(struct quoit_inspect *v, struct quoit_record *ret_record,
 		       uint64_t *ret_missed)
 {
+	int r;
+
 	if (v->control == NULL || v->rows == NULL || v->data == NULL)
 		return -EBADMSG;
-	return v->geo.kind == QUOIT_SPSC ? spsc_next(v, ret_record, ret_missed)
-					 : mpmc_next(v, ret_record, ret_missed);
+	r = v->geo.kind == QUOIT_SPSC ? spsc_next(v, ret_record, ret_missed)
+				      : mpmc_next(v, ret_record, ret_missed);
+	return quoit__guard_lost(v->seg.guarded) ? -EBADMSG : r;
 }

@@ -27,7 +27,9 @@
 #define QUOIT__COMPAT_KNOWN      QUOIT__COMPAT_PERSISTENT
 #define QUOIT__INCOMPAT_SPSC     (1u << 0) /* record space as quoit/inline.h says */
 #define QUOIT__INCOMPAT_MPMC     (1u << 1) /* record space as ring/slot.h says */
-#define QUOIT__INCOMPAT_KNOWN    (QUOIT__INCOMPAT_SPSC | QUOIT__INCOMPAT_MPMC)
+#define QUOIT__INCOMPAT_HEAP     (1u << 2) /* struct quoit__heap_header follows the header */
+#define QUOIT__INCOMPAT_KNOWN                                                                      \
+	(QUOIT__INCOMPAT_SPSC | QUOIT__INCOMPAT_MPMC | QUOIT__INCOMPAT_HEAP)
 
 /* quoit__header.state */
 enum { QUOIT__BUILDING = 0, QUOIT__READY = 1, QUOIT__REMOVED = 2 };
@@ -63,6 +65,32 @@ struct quoit__header {
 	char name[QUOIT_NAME_MAX];
 	uint64_t checksum; /* FNV-1a, 64 bits */
 };
+
+/*
+ * FORMAT.md, "Heap". Right behind the header, if INCOMPAT_HEAP is set; written by the creator. The
+ * table has one word for each unit: ring/heap.h.
+ */
+struct quoit__heap_header {
+	uint64_t table_offset; /* _Atomic uint64_t [size / unit] */
+	uint64_t offset;       /* the section, page-aligned */
+	uint64_t size;         /* bytes of it, a multiple of unit */
+	uint64_t unit;         /* bytes that change owners together, a power of two */
+	uint64_t share;        /* SPSC: longer records go to the heap; MPMC: 0, slot_size it is */
+	uint64_t checksum;     /* FNV-1a, 64 bits, of the fields before */
+};
+
+/*
+ * FORMAT.md, "Heap record": what a record in the heap is in the ring. SPSC: the payload of a
+ * padding record whose type is QUOIT__HEAP_MARK; MPMC: the payload of a slot whose descriptor has
+ * the length UINT32_MAX.
+ */
+struct quoit__heap_record {
+	uint64_t offset; /* in the section, a multiple of 8 */
+	uint64_t length;
+	uint32_t type;
+	uint32_t zero;
+};
+#define QUOIT__HEAP_MARK UINT32_C(0x70616568) /* "heap" */
 
 /*
  * FORMAT.md, "Eventcount". word: low half a sequence that sleepers sleep on, high half the sequence
@@ -126,6 +154,8 @@ struct quoit__row {
 	_Atomic uint64_t opened_ns;
 	_Atomic uint64_t epoch; /* +1 at every open: tells holders of one row apart */
 	char command[16];
+	_Atomic uint64_t set[2];  /* id of the set of rings that the endpoint is a member of */
+	_Atomic uint32_t set_bit; /* its bit on that set's board, + 1; 0: member of none */
 
 	/* The hot line: begins as struct quoit__line. */
 	alignas(QUOIT__STRIDE) _Atomic uint64_t position;
@@ -145,18 +175,25 @@ static_assert(offsetof(struct quoit__header, state) == 8, "FORMAT.md Header");
 static_assert(offsetof(struct quoit__header, segment_size) == 48, "FORMAT.md Header");
 static_assert(offsetof(struct quoit__header, checksum) == 408, "FORMAT.md Header");
 static_assert(sizeof(struct quoit__header) == 416, "FORMAT.md Header");
+static_assert(sizeof(struct quoit__heap_header) == 48, "FORMAT.md Heap");
+static_assert(sizeof(struct quoit__heap_record) == 24, "FORMAT.md Heap record");
 static_assert(sizeof(struct quoit__event) == 128, "FORMAT.md Eventcount");
 static_assert(offsetof(struct quoit__control, tail) == 128, "FORMAT.md Control");
 static_assert(offsetof(struct quoit__control, readable) == 256, "FORMAT.md Control");
 static_assert(offsetof(struct quoit__control, writable) == 384, "FORMAT.md Control");
 static_assert(offsetof(struct quoit__control, produced) == 512, "FORMAT.md Control");
 static_assert(sizeof(struct quoit__control) == 640, "FORMAT.md Control");
+static_assert(offsetof(struct quoit__row, set) == 56, "FORMAT.md Peer row");
 static_assert(offsetof(struct quoit__row, position) == 128, "FORMAT.md Peer row");
 static_assert(offsetof(struct quoit__row, counters) == 136, "FORMAT.md Peer row");
 static_assert(sizeof(struct quoit__row) == 256, "FORMAT.md Peer row");
 static_assert(sizeof(struct quoit__slot) == 16, "FORMAT.md Slot");
 
-#define QUOIT__CONTROL_OFFSET 512u
+#define QUOIT__HEAP_HEADER_OFFSET 416u /* sizeof(struct quoit__header) */
+#define QUOIT__CONTROL_OFFSET     512u
+static_assert(QUOIT__HEAP_HEADER_OFFSET + sizeof(struct quoit__heap_header) <=
+		      QUOIT__CONTROL_OFFSET,
+	      "FORMAT.md Heap");
 #define QUOIT__PEERS_OFFSET   1280u /* CONTROL_OFFSET + 640, up to a multiple of 128 */
 
 #endif

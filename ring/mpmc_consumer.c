@@ -4,12 +4,16 @@
 #include <errno.h>
 #include <string.h>
 
+#include "ring/heap.h"
 #include "ring/slot.h"
 
 #define PATIENCE_NS 10000 /* with a writer that holds up records committed after its ticket */
 #define COPY_MAX    512 /* longer payloads are lent while they are copied: a lost race costs less */
 #define JUMP_AFTER  4
+#define VOIDS_MAX   1024  /* writers stepped over in one call: each takes PATIENCE_NS */
+#define LOOKS       65536 /* ahead in one call, and one lap */
 #define PREFETCH    16
+#define LEARN       64 /* tickets between two looks at how far producers are */
 
 static inline void cpu_pause(void)
 {
@@ -58,10 +62,12 @@ static void help(_Atomic uint64_t *hint, uint64_t to)
 		;
 }
 
-/* Is a record committed at a later ticket? Ends at the frontier, where nothing has been claimed. */
-static bool later_committed(const struct quoit *q, uint64_t ticket)
+/* Is a record committed at a later ticket? Ends at the frontier, where nothing has been claimed, or
+ * with the looks that the call has left: in a large ring full of slots that are being written each
+ * must not cost a lap. */
+static bool later_committed(const struct quoit *q, uint64_t ticket, uint64_t *looks)
 {
-	for (uint64_t k = 1; k < q->geo.slots; k++) {
+	for (uint64_t k = 1; k < q->geo.slots && *looks != 0; k++, --*looks) {
 		uint64_t w = atomic_load_explicit(&quoit__slot_at(q, ticket + k)->word,
 						  memory_order_relaxed);
 		int64_t ahead = quoit__laps_ahead(&q->geo, w, ticket + k);
@@ -125,7 +131,8 @@ struct taking {
 	void *buf; /* NULL: lend */
 	uint32_t cap;
 	struct quoit_msg *msg;
-	struct quoit__claim claim;
+	struct quoit__slot *slot; /* what was taken */
+	uint64_t ticket;
 };
 
 /* Free a slot that is lent to us. */
@@ -147,6 +154,46 @@ static int release(struct quoit_consumer *c, struct quoit__slot *slot)
 	return 0;
 }
 
+/* The same for a record in the heap: never copied before it is taken, for a lost race would cost
+ * the copy; and its slot is freed after the copy, for that gives the block back. */
+static int take_heap(struct quoit_consumer *c, struct quoit__slot *slot, uint64_t w,
+		     uint64_t ticket, struct taking *t)
+{
+	const struct quoit *q = c->ep.ring;
+	struct quoit__heap_record record;
+	void *data;
+
+	if (!quoit__heap_in_slot(slot, w, &record))
+		return 0;
+	if (!quoit__heap_record_valid(&q->geo, &record))
+		return quoit__consumer_fail(c, -EBADMSG);
+	if (t->buf != NULL && record.length > t->cap) {
+		t->msg->len = (uint32_t)record.length;
+		return -EMSGSIZE;
+	}
+	/* M1 (acquire: what we read from now on); nothing has been read that M2 would order. */
+	if (!atomic_compare_exchange_strong_explicit(
+		    &slot->word, &w,
+		    quoit__word(quoit__word_turn(&q->geo, w), QUOIT__READING, c->ep.id),
+		    memory_order_acq_rel, memory_order_relaxed))
+		return 0;
+	data = q->heap + record.offset;
+	t->slot = slot;
+	t->ticket = ticket;
+	*t->msg = (struct quoit_msg){.data = t->buf ? t->buf : data,
+				     .len = (uint32_t)record.length,
+				     .type = record.type,
+				     .cookie = ticket};
+	if (t->buf == NULL)
+		return 1;
+	if (record.length != 0)
+		memcpy(t->buf, data, record.length);
+	if (release(c, slot) != 0)
+		return c->ep.error;
+	tell_producers(c); /* one may wait for the block */
+	return 1;
+}
+
 /*
  * Take the committed record at `ticket`, whose word was w. 1 taken; 0 lost to another: look again;
  * -EMSGSIZE, -EBADMSG.
@@ -162,6 +209,8 @@ static int take_at(struct quoit_consumer *c, struct quoit__slot *slot, uint64_t 
 	uint64_t to = lend ? quoit__word(turn, QUOIT__READING, c->ep.id)
 			   : quoit__word(quoit__next_turn(g, turn), QUOIT__FREE, 0);
 
+	if (QUOIT__UNLIKELY(len == QUOIT__HEAP_LENGTH && g->heap_size != 0))
+		return take_heap(c, slot, w, ticket, t);
 	if (QUOIT__UNLIKELY(len > g->slot_size || (t->buf != NULL && len > t->cap))) {
 		/* Acquire: the descriptor was of this word only if the word is still there. */
 		atomic_thread_fence(memory_order_acquire);
@@ -178,7 +227,8 @@ static int take_at(struct quoit_consumer *c, struct quoit__slot *slot, uint64_t 
 	if (!atomic_compare_exchange_strong_explicit(&slot->word, &w, to, memory_order_acq_rel,
 						     memory_order_relaxed))
 		return 0;
-	t->claim = (struct quoit__claim){.slot = slot, .ticket = ticket, .len = len};
+	t->slot = slot;
+	t->ticket = ticket;
 	*t->msg = (struct quoit_msg){.data = t->buf ? t->buf : slot->payload,
 				     .len = len,
 				     .type = (uint32_t)desc,
@@ -227,8 +277,8 @@ static int redelivered(struct quoit_consumer *c, struct taking *t)
 static int take(struct quoit_consumer *c, struct taking *t)
 {
 	struct quoit *q = c->ep.ring;
-	uint64_t steps = 4 * q->geo.slots + 64, h = c->ticket;
-	unsigned passed = 0;
+	uint64_t steps = 4 * q->geo.slots + 64, looks = q->geo.slots + LOOKS, h = c->ticket;
+	unsigned passed = 0, voids = 0;
 	int r = -EAGAIN;
 
 	while (steps-- != 0) {
@@ -239,7 +289,6 @@ static int take(struct quoit_consumer *c, struct taking *t)
 		enum quoit__phase phase = quoit__phase(w);
 
 		if (ahead == 0 && phase == QUOIT__COMMITTED) {
-			__builtin_prefetch(quoit__slot_at(q, h + PREFETCH), 1);
 			r = take_at(c, slot, w, h, t);
 			if (r == 0) { /* lost to another */
 				r = -EAGAIN;
@@ -251,7 +300,7 @@ static int take(struct quoit_consumer *c, struct taking *t)
 		if (ahead < 0 || (ahead == 0 && phase == QUOIT__FREE))
 			break;
 		if (ahead == 0 && phase == QUOIT__WRITING) {
-			if (!later_committed(q, h))
+			if (voids++ == VOIDS_MAX || !later_committed(q, h, &looks))
 				break;
 			void_writer(c, slot, w);
 			continue;
@@ -288,7 +337,9 @@ bool quoit__mpmc_recv_next(struct quoit_consumer *c, void *buf, uint32_t cap,
 	len = (uint32_t)(desc >> 32);
 	if (len > cap || len > COPY_MAX || len > g->slot_size)
 		return false;
-	__builtin_prefetch(quoit__slot_at(q, ticket + PREFETCH), 1);
+	/* Not what a producer is about to write. */
+	if ((int64_t)(c->frontier - ticket) > PREFETCH)
+		quoit__fetch_own(quoit__slot_at(q, ticket + PREFETCH));
 	if (len != 0)
 		racy_copy(buf, slot->payload, len);
 	/* M2: our reads are over; lost: take() looks again. */
@@ -299,6 +350,8 @@ bool quoit__mpmc_recv_next(struct quoit_consumer *c, void *buf, uint32_t cap,
 	c->ticket = ticket + 1;
 	if (c->ticket % 16 == 0)
 		help(&c->ep.ring->control->head, c->ticket);
+	if (c->ticket % LEARN == 0)
+		c->frontier = atomic_load_explicit(&q->control->tail, memory_order_relaxed);
 	ret_msg->data = buf;
 	ret_msg->len = len;
 	ret_msg->type = (uint32_t)desc;
@@ -317,7 +370,7 @@ int quoit__mpmc_recv(struct quoit_consumer *c, void *buf, uint32_t cap, struct q
 	int r = take(c, &t);
 
 	if (r == 1) {
-		taken(c, t.claim.ticket, t.claim.len);
+		taken(c, t.ticket, ret_msg->len);
 		ret_msg->data = buf;
 		ret_msg->cookie = 0;
 	} else if (r == -EAGAIN) {
@@ -335,10 +388,8 @@ int quoit__mpmc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs,
 		struct taking t = {.msg = &msg};
 
 		r = take(c, &t);
-		if (r == 1) {
-			t.claim.type = msg.type;
-			c->claim[c->held++] = t.claim;
-		}
+		if (r == 1)
+			c->loan[c->held++] = (struct quoit__loan){.slot = t.slot, .msg = msg};
 	}
 	if (c->held == 0) {
 		if (r == -EAGAIN)
@@ -348,26 +399,26 @@ int quoit__mpmc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs,
 	if (n > c->held)
 		n = c->held;
 	for (unsigned i = 0; i < n; i++)
-		ret_msgs[i] = (struct quoit_msg){.data = c->claim[i].slot->payload,
-						 .len = c->claim[i].len,
-						 .type = c->claim[i].type,
-						 .cookie = c->claim[i].ticket};
+		ret_msgs[i] = c->loan[i].msg;
 	return (int)n;
 }
 
 int quoit__mpmc_advance(struct quoit_consumer *c, const struct quoit_msg *msg)
 {
 	for (uint32_t i = 0; i < c->held; i++) {
-		struct quoit__claim claim = c->claim[i];
+		struct quoit__loan loan = c->loan[i];
 		int r;
 
-		if (claim.slot->payload != msg->data)
+		if (loan.msg.data != msg->data)
 			continue;
 		c->held--;
-		memmove(&c->claim[i], &c->claim[i + 1], (c->held - i) * sizeof(claim));
-		r = release(c, claim.slot);
+		memmove(&c->loan[i], &c->loan[i + 1], (c->held - i) * sizeof(loan));
+		r = release(c, loan.slot);
 		if (r == 0)
-			taken(c, claim.ticket, claim.len);
+			taken(c, loan.msg.cookie, loan.msg.len);
+		/* A producer may wait for the block. */
+		if (r == 0 && loan.msg.data != loan.slot->payload)
+			tell_producers(c);
 		return r;
 	}
 	return -EINVAL;
@@ -386,7 +437,7 @@ bool quoit__mpmc_glance(const struct quoit_consumer *c)
 bool quoit__mpmc_ready(struct quoit_consumer *c)
 {
 	struct quoit *q = c->ep.ring;
-	uint64_t h = c->ticket;
+	uint64_t h = c->ticket, lap = q->geo.slots;
 
 	if (c->held != 0 || redelivered(c, NULL) == 1)
 		return true;
@@ -401,7 +452,7 @@ bool quoit__mpmc_ready(struct quoit_consumer *c)
 		if (ahead == 0 && phase == QUOIT__COMMITTED)
 			return true;
 		if (ahead == 0 && phase == QUOIT__WRITING)
-			return later_committed(q, h);
+			return later_committed(q, h, &lap);
 	}
 	return false;
 }

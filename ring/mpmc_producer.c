@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "ring/heap.h"
 #include "ring/slot.h"
 
 #define PATIENCE_NS 1000000 /* with a producer that is a whole lap late */
 #define PREFETCH    16
-#define JUMP_AFTER  4 /* passed tickets before asking the shared hint */
+#define JUMP_AFTER  4     /* passed tickets before asking the shared hint */
+#define LOOKS       65536 /* ahead in one call, and one lap */
 
 /* Move a shared hint forward, if it is behind. Relaxed: see ring/mpmc.c. */
 static void help(_Atomic uint64_t *hint, uint64_t to)
@@ -42,11 +44,12 @@ static bool steppable(uint64_t w, bool writers_too)
 
 /*
  * Tickets must not run away: slots on loan are stepped over only if a slot that can be used, FREE
- * or PENDING, lies within the lap, with nothing but steppable ones before it.
+ * or PENDING, lies within the lap, with nothing but steppable ones before it. Looks no further than
+ * the looks that the call has left, lest each of many slots on loan costs a lap.
  */
-static bool usable_after(const struct quoit *q, uint64_t ticket, bool writers_too)
+static bool usable_after(const struct quoit *q, uint64_t ticket, bool writers_too, uint64_t *looks)
 {
-	for (uint64_t k = 1; k < q->geo.slots; k++) {
+	for (uint64_t k = 1; k < q->geo.slots && *looks != 0; k++, --*looks) {
 		uint64_t w = atomic_load_explicit(&quoit__slot_at(q, ticket + k)->word,
 						  memory_order_relaxed);
 		int64_t ahead = quoit__laps_ahead(&q->geo, w, ticket + k);
@@ -62,14 +65,14 @@ static bool usable_after(const struct quoit *q, uint64_t ticket, bool writers_to
 }
 
 /* The word of an earlier lap at ticket: may we raise it to our lap and step over? */
-static bool may_step(struct quoit_producer *p, uint64_t ticket, uint64_t w)
+static bool may_step(struct quoit_producer *p, uint64_t ticket, uint64_t w, uint64_t *looks)
 {
 	const struct quoit *q = p->ep.ring;
 	int64_t now;
 
 	if (steppable(w, false))
-		return usable_after(q, ticket, false);
-	if (!steppable(w, true) || !usable_after(q, ticket, true))
+		return usable_after(q, ticket, false, looks);
+	if (!steppable(w, true) || !usable_after(q, ticket, true, looks))
 		return false;
 	/* A writer one lap late: stopped, or slow. Others' records wait for it; have patience. */
 	now = quoit__now_ns();
@@ -82,7 +85,8 @@ static bool may_step(struct quoit_producer *p, uint64_t ticket, uint64_t w)
 
 /* What a producer at `ticket`, of whose lap or an earlier one w is, may make of it; w itself:
  * nothing, the ring is full. `skip`: it does not want a slot of its own. */
-static uint64_t next_word(struct quoit_producer *p, uint64_t ticket, uint64_t w, bool skip)
+static uint64_t next_word(struct quoit_producer *p, uint64_t ticket, uint64_t w, bool skip,
+			  uint64_t *looks)
 {
 	const struct quoit__geometry *g = &p->ep.ring->geo;
 	uint64_t turn = quoit__turn(g, ticket);
@@ -93,7 +97,7 @@ static uint64_t next_word(struct quoit_producer *p, uint64_t ticket, uint64_t w,
 			    : quoit__word(turn, QUOIT__WRITING, p->ep.id);
 	if (quoit__phase(w) == QUOIT__PENDING)
 		return quoit__word(turn, QUOIT__COMMITTED, 0);
-	if (!may_step(p, ticket, w))
+	if (!may_step(p, ticket, w, looks))
 		return w;
 	writer = quoit__phase(w) == QUOIT__WRITING || quoit__phase(w) == QUOIT__VOIDW;
 	return quoit__word(turn, writer ? QUOIT__VOIDW : QUOIT__VOIDR, quoit__owner(w));
@@ -107,7 +111,7 @@ static uint64_t next_word(struct quoit_producer *p, uint64_t ticket, uint64_t w,
 static int walk(struct quoit_producer *p, const struct quoit__slot *own, struct quoit__claim *ret)
 {
 	struct quoit *q = p->ep.ring;
-	uint64_t t = p->ticket, steps = 2 * q->geo.slots + 64;
+	uint64_t t = p->ticket, steps = 2 * q->geo.slots + 64, looks = q->geo.slots + LOOKS;
 	unsigned passed = 0;
 	int r = -EAGAIN;
 
@@ -131,7 +135,7 @@ static int walk(struct quoit_producer *p, const struct quoit__slot *own, struct 
 			}
 			continue;
 		}
-		to = next_word(p, t, w, own != NULL);
+		to = next_word(p, t, w, own != NULL, &looks);
 		if (to == w)
 			break;
 		/* M2 (claim), M1 (publishing what is pending); lost: look again. */
@@ -165,7 +169,7 @@ static inline bool claim_next(struct quoit_producer *p, struct quoit__claim *ret
 
 	if (w != quoit__word(turn, QUOIT__FREE, 0))
 		return false;
-	__builtin_prefetch(quoit__slot_at(q, ticket + PREFETCH), 1);
+	quoit__fetch_own(quoit__slot_at(q, ticket + PREFETCH));
 	if (!atomic_compare_exchange_strong_explicit(&slot->word, &w,
 						     quoit__word(turn, QUOIT__WRITING, p->ep.id),
 						     memory_order_acq_rel, memory_order_relaxed))
@@ -278,16 +282,22 @@ static int republish(struct quoit_producer *p, struct quoit__claim *claim, uint3
 	return 0;
 }
 
-static int commit_claim(struct quoit_producer *p, struct quoit__claim *claim, uint32_t len,
-			uint32_t type)
+static inline int commit_desc(struct quoit_producer *p, struct quoit__claim *claim, uint64_t desc,
+			      uint32_t len)
 {
 	/* Relaxed: M1 publishes it. */
-	atomic_store_explicit(&claim->slot->desc, (uint64_t)len << 32 | type, memory_order_relaxed);
+	atomic_store_explicit(&claim->slot->desc, desc, memory_order_relaxed);
 	if ((int64_t)(claim->ticket - p->moved_to) >= 0 && commit_in_place(p, claim)) {
 		committed(p, 1, len);
 		return 0;
 	}
 	return republish(p, claim, len);
+}
+
+static int commit_claim(struct quoit_producer *p, struct quoit__claim *claim, uint32_t len,
+			uint32_t type)
+{
+	return commit_desc(p, claim, (uint64_t)len << 32 | type, len);
 }
 
 /* ---- calls ---------------------------------------------------------------------------------- */
@@ -297,8 +307,10 @@ int quoit__mpmc_reserve(struct quoit_producer *p, uint32_t len, void **ret_paylo
 	struct quoit__claim claim;
 	int r;
 
-	if (len > p->ep.ring->geo.max_record)
-		return -EMSGSIZE;
+	if (QUOIT__UNLIKELY(len > p->ep.ring->geo.ring_record)) {
+		r = quoit__heap_reserve(p, len, ret_payload);
+		return r == -EAGAIN ? quoit__producer_idle(p) : r;
+	}
 	if (p->claims == QUOIT__RESERVATIONS_MAX)
 		return -EBUSY;
 	r = walk(p, NULL, &claim);
@@ -329,7 +341,7 @@ int quoit__mpmc_commit(struct quoit_producer *p, void *payload, uint32_t len, ui
 	int r;
 
 	if (claim == NULL || len > claim->len)
-		return -EINVAL;
+		return claim == NULL ? quoit__heap_commit(p, payload, len, type) : -EINVAL;
 	r = commit_claim(p, claim, len, type);
 	if (r == 0)
 		drop_claim(p, claim);
@@ -341,10 +353,38 @@ int quoit__mpmc_discard(struct quoit_producer *p, void *payload)
 	struct quoit__claim *claim = find_claim(p, payload);
 
 	if (claim == NULL)
-		return -EINVAL;
+		return quoit__heap_discard(p, payload);
 	free_own(p, claim->slot);
 	drop_claim(p, claim);
 	return 0;
+}
+
+int quoit__mpmc_reserve_slot(struct quoit_producer *p, struct quoit__slot **ret_slot)
+{
+	struct quoit__claim claim;
+
+	if (walk(p, NULL, &claim) < 0)
+		return -EAGAIN;
+	claim.len = 0; /* its payload is nobody's to commit */
+	p->claim[p->claims++] = claim;
+	*ret_slot = claim.slot;
+	return 0;
+}
+
+int quoit__mpmc_commit_heap(struct quoit_producer *p, struct quoit__slot *slot,
+			    const struct quoit__heap_record *record)
+{
+	struct quoit__claim *claim = find_claim(p, slot->payload);
+	int r;
+
+	if (claim == NULL)
+		return -EINVAL;
+	memcpy(slot->payload, record, sizeof(*record));
+	r = commit_desc(p, claim, (uint64_t)QUOIT__HEAP_LENGTH << 32 | record->type,
+			(uint32_t)record->length);
+	if (r == 0)
+		drop_claim(p, claim);
+	return r;
 }
 
 int quoit__mpmc_send(struct quoit_producer *p, const void *buf, uint32_t len, uint32_t type)
@@ -352,8 +392,10 @@ int quoit__mpmc_send(struct quoit_producer *p, const void *buf, uint32_t len, ui
 	struct quoit__claim claim;
 	int r;
 
-	if (QUOIT__UNLIKELY(len > p->ep.ring->geo.max_record))
-		return -EMSGSIZE;
+	if (QUOIT__UNLIKELY(len > p->ep.ring->geo.ring_record)) {
+		r = quoit__heap_send(p, buf, len, type);
+		return r == -EAGAIN ? quoit__producer_idle(p) : r;
+	}
 	r = claim_next(p, &claim) ? 0 : walk(p, NULL, &claim);
 	if (QUOIT__UNLIKELY(r < 0))
 		return quoit__producer_idle(p);
@@ -363,6 +405,13 @@ int quoit__mpmc_send(struct quoit_producer *p, const void *buf, uint32_t len, ui
 	if (r == -EAGAIN)
 		free_own(p, claim.slot);
 	return r;
+}
+
+static int send_alone(struct quoit_producer *p, const struct quoit_msg *m)
+{
+	int r = quoit__mpmc_send(p, m->data, m->len, m->type);
+
+	return r == 0 ? 1 : r;
 }
 
 int quoit__mpmc_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, unsigned n)
@@ -375,9 +424,9 @@ int quoit__mpmc_send_batch(struct quoit_producer *p, const struct quoit_msg *msg
 		const struct quoit_msg *m = &msgs[claimed];
 		struct quoit__claim *claim = &claims[claimed];
 
-		if (m->len > p->ep.ring->geo.max_record) {
+		if (m->len > p->ep.ring->geo.ring_record) { /* by itself */
 			if (claimed == 0)
-				return -EMSGSIZE;
+				return send_alone(p, m);
 			break;
 		}
 		if (!claim_next(p, claim) && walk(p, NULL, claim) < 0)
@@ -410,7 +459,7 @@ int quoit__mpmc_send_batch(struct quoit_producer *p, const struct quoit_msg *msg
 bool quoit__mpmc_room(struct quoit_producer *p)
 {
 	struct quoit *q = p->ep.ring;
-	uint64_t t = p->ticket;
+	uint64_t t = p->ticket, lap = q->geo.slots;
 
 	for (uint64_t steps = 2 * q->geo.slots; steps != 0; steps--, t++) {
 		uint64_t w =
@@ -420,7 +469,7 @@ bool quoit__mpmc_room(struct quoit_producer *p)
 		if (ahead == 0 && quoit__phase(w) == QUOIT__FREE)
 			return true;
 		if (ahead < 0)
-			return quoit__phase(w) == QUOIT__PENDING || may_step(p, t, w);
+			return quoit__phase(w) == QUOIT__PENDING || may_step(p, t, w, &lap);
 	}
 	return false;
 }

@@ -90,7 +90,7 @@ const char *quoit_strerror(int error)
 	case ENOSPC:
 		return "no space left, or the peer table is full";
 	case EBADF:
-		return "the handle belongs to the parent process";
+		return "no such open descriptor, or the handle belongs to the parent process";
 	case E2BIG:
 		return "options from a newer version";
 	case ENOENT:

@@ -7,13 +7,15 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "ring/ring.h"
+#include "ring/guard.h"
+#include "ring/heap.h"
 
 #define REAP_TURNS 5 /* milliseconds that an opener gives somebody who reaps */
 
@@ -22,7 +24,20 @@
 
 static pthread_mutex_t all_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct quoit__endpoint *all;
+/* Held, beside the mutex, while the list changes, and by the SIGBUS handler, which may take no
+ * mutex: with all signals blocked, and for a few instructions that touch no shared memory. */
+static atomic_flag all_busy = ATOMIC_FLAG_INIT;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static struct quoit_producer *producer_of(struct quoit__endpoint *e)
+{
+	return (struct quoit_producer *)(void *)((char *)e - offsetof(struct quoit_producer, ep));
+}
+
+static struct quoit_consumer *consumer_of(struct quoit__endpoint *e)
+{
+	return (struct quoit_consumer *)(void *)((char *)e - offsetof(struct quoit_consumer, ep));
+}
 
 static void fork_prepare(void)
 {
@@ -47,17 +62,12 @@ static void fork_child(void)
 		sync_pollable_free(e->pollable);
 		e->pollable = NULL;
 		if (e->role == QUOIT_ROLE_PRODUCER)
-			quoit__producer_poison(
-				(struct quoit_producer *)(void *)((char *)e -
-								  offsetof(struct quoit_producer,
-									   ep)));
+			quoit__producer_poison(producer_of(e));
 		else
-			quoit__consumer_poison(
-				(struct quoit_consumer *)(void *)((char *)e -
-								  offsetof(struct quoit_consumer,
-									   ep)));
+			quoit__consumer_poison(consumer_of(e));
 	}
 	all = NULL;
+	atomic_flag_clear_explicit(&all_busy, memory_order_relaxed); /* of another thread, gone */
 	pthread_mutex_unlock(&all_mutex);
 }
 
@@ -66,10 +76,53 @@ static void fork_register(void)
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
+static void all_take(sigset_t *ret_mask)
+{
+	sigset_t mask;
+
+	sigfillset(&mask);
+	pthread_sigmask(SIG_BLOCK, &mask, ret_mask);
+	while (atomic_flag_test_and_set_explicit(&all_busy, memory_order_acquire))
+		;
+}
+
+static void all_drop(const sigset_t *mask)
+{
+	atomic_flag_clear_explicit(&all_busy, memory_order_release);
+	pthread_sigmask(SIG_SETMASK, mask, NULL);
+}
+
+/*
+ * Called before zeros take the place of the mapping. Their threads may be anywhere in a call; the
+ * mapping stays, so whatever they make of half of this is harmless. A consumer takes no zeros for a
+ * record from now on (shift), and does not get over the one it is copying (position): the copy may
+ * be torn. A producer does not commit what it is filling; its next commit goes into zeros, finds a
+ * sleeper announced there, and with that the state of the ring, as any other idle endpoint does.
+ */
+void quoit__endpoints_lost(const unsigned char *base)
+{
+	sigset_t mask;
+
+	all_take(&mask);
+	for (struct quoit__endpoint *e = all; e != NULL; e = e->next) {
+		if (e->ring->seg.base != base || e->error != 0)
+			continue;
+		e->error = -EBADMSG;
+		if (e->role == QUOIT_ROLE_PRODUCER) {
+			producer_of(e)->hot.reserved = 0;
+		} else {
+			consumer_of(e)->hot.shift = 63;
+			consumer_of(e)->hot.position ^= 8;
+		}
+	}
+	all_drop(&mask);
+}
+
 /* Under the same mutex as the opening of its lock's description: a fork in between would leave the
  * child with a copy of it. */
 static int list_add(struct quoit__endpoint *e)
 {
+	sigset_t mask;
 	int r;
 
 	pthread_once(&fork_once, fork_register);
@@ -81,22 +134,28 @@ static int list_add(struct quoit__endpoint *e)
 	}
 	e->previous = NULL;
 	e->next = all;
+	all_take(&mask);
 	if (all != NULL)
 		all->previous = e;
 	all = e;
+	all_drop(&mask);
 	pthread_mutex_unlock(&all_mutex);
 	return 0;
 }
 
 static void list_remove(struct quoit__endpoint *e)
 {
+	sigset_t mask;
+
 	pthread_mutex_lock(&all_mutex);
+	all_take(&mask);
 	if (e->previous != NULL)
 		e->previous->next = e->next;
 	else
 		all = e->next;
 	if (e->next != NULL)
 		e->next->previous = e->previous;
+	all_drop(&mask);
 	pthread_mutex_unlock(&all_mutex);
 }
 
@@ -123,6 +182,18 @@ void quoit__lock_close(struct sync_lock *l)
 
 /* ---- waking --------------------------------------------------------------------------------- */
 
+/* A member of a set: mark it on the set's board. Not having got through is the set's to find out. */
+static uint32_t wake_set(struct quoit__endpoint *ep, struct quoit__row *row, uint32_t bit)
+{
+	uint32_t called = 0;
+	/* Relaxed: S4 came with the bit; the two halves of another set's id lead nowhere. */
+	uint64_t id[2] = {atomic_load_explicit(&row->set[0], memory_order_relaxed),
+			  atomic_load_explicit(&row->set[1], memory_order_relaxed)};
+
+	(void)sync_board_wake(&ep->board, (const uint8_t *)id, bit - 1, &called);
+	return called;
+}
+
 /* Returns how many it called the kernel for. */
 static uint32_t wake_pollables(struct quoit__endpoint *ep, enum quoit_role role)
 {
@@ -131,10 +202,16 @@ static uint32_t wake_pollables(struct quoit__endpoint *ep, enum quoit_role role)
 
 	for (uint32_t i = 0; i < q->geo.peers; i++) {
 		struct quoit__row *row = &q->rows[i];
+		uint32_t bit;
 
 		if (i == ep->id ||
-		    atomic_load_explicit(&row->role, memory_order_relaxed) != (uint32_t)role ||
-		    atomic_load_explicit(&row->sleeping, memory_order_acquire) == 0)
+		    atomic_load_explicit(&row->role, memory_order_relaxed) != (uint32_t)role)
+			continue;
+		/* S4, both. */
+		bit = atomic_load_explicit(&row->set_bit, memory_order_acquire);
+		if (bit != 0)
+			called += wake_set(ep, row, bit);
+		if (atomic_load_explicit(&row->sleeping, memory_order_acquire) == 0)
 			continue;
 		if (ep->pollable == NULL &&
 		    sync_pollable_new_waker(q->uuid, ep->id, q->geo.peers, &ep->pollable) != 0)
@@ -188,6 +265,7 @@ void quoit__wake_all(struct quoit *q)
 	sync_announce(&q->readable, SYNC_SPIN);
 	sync_announce(&q->writable, SYNC_SPIN);
 	sync_pollable_free(ep.pollable);
+	sync_board_unlink(&ep.board);
 }
 
 /* Publish the counters that are not on the hot path. */
@@ -244,7 +322,11 @@ static unsigned reap_row(struct quoit *q, uint32_t id)
 
 	if (q->geo.kind == QUOIT_MPMC && state != QUOIT__ROW_OPENING)
 		redelivered = quoit__mpmc_give_back(q, id);
+	/* After its slots: nothing can refer to its units any more that does not already. */
+	if (producer && state != QUOIT__ROW_OPENING)
+		(void)quoit__heap_orphan(q, id);
 	atomic_store_explicit(&row->sleeping, 0, memory_order_relaxed);
+	atomic_store_explicit(&row->set_bit, 0, memory_order_relaxed);
 	if (state == QUOIT__ROW_OPEN) {
 		/* Relaxed: published by P1 below and P2 after it. A reaper that dies between these
 		 * and FREE makes its successor count the death twice: told twice is better than
@@ -354,13 +436,15 @@ static int claim_row(struct quoit__endpoint *ep)
 int quoit__endpoint_open(struct quoit *q, enum quoit_role role, struct quoit__endpoint *ep)
 {
 	struct timespec now;
+	uint32_t state;
 	int r;
 
 	if (q->readonly || !q->seg.writable)
 		return -EACCES;
 	/* L2 */
-	if (atomic_load_explicit(&q->header->state, memory_order_acquire) == QUOIT__REMOVED)
-		return -EIDRM;
+	state = atomic_load_explicit(&q->header->state, memory_order_acquire);
+	if (state != QUOIT__READY)
+		return state == QUOIT__REMOVED ? -EIDRM : -EBADMSG;
 	ep->ring = q;
 	ep->role = role;
 	ep->wait = q->geo.wait;
@@ -388,6 +472,7 @@ int quoit__endpoint_open(struct quoit *q, enum quoit_role role, struct quoit__en
 	atomic_store_explicit(&ep->row->uid, geteuid(), memory_order_relaxed);
 	atomic_store_explicit(&ep->row->wait, ep->wait, memory_order_relaxed);
 	atomic_store_explicit(&ep->row->sleeping, 0, memory_order_relaxed);
+	atomic_store_explicit(&ep->row->set_bit, 0, memory_order_relaxed);
 	atomic_store_explicit(&ep->row->opened_ns,
 			      (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
 			      memory_order_relaxed);
@@ -485,6 +570,7 @@ void quoit__endpoint_close(struct quoit__endpoint *ep)
 	bool producer = ep->role == QUOIT_ROLE_PRODUCER;
 
 	if (ep->forked) { /* the parent's, and off the list already */
+		sync_board_unlink(&ep->board);
 		quoit__unref(q);
 		return;
 	}
@@ -494,7 +580,10 @@ void quoit__endpoint_close(struct quoit__endpoint *ep)
 	atomic_store_explicit(&ep->row->state, QUOIT__ROW_CLOSING, memory_order_release);
 	if (q->geo.kind == QUOIT_MPMC)
 		(void)quoit__mpmc_give_back(q, ep->id);
+	if (producer)
+		(void)quoit__heap_orphan(q, ep->id);
 	atomic_store_explicit(&ep->row->sleeping, 0, memory_order_relaxed);
+	atomic_store_explicit(&ep->row->set_bit, 0, memory_order_relaxed);
 	leave(producer ? &c->produced : &c->consumed, QUOIT__CLOSED);
 	/* P1 */
 	atomic_store_explicit(&ep->row->state, QUOIT__ROW_FREE, memory_order_release);
@@ -510,6 +599,7 @@ void quoit__endpoint_close(struct quoit__endpoint *ep)
 	/* Before the lock: a successor in this row binds the same address. */
 	sync_pollable_free(ep->pollable);
 	ep->pollable = NULL;
+	sync_board_unlink(&ep->board);
 	sync_lock_drop(&ep->lock, quoit__lock_index(ep->id));
 	list_remove(ep);
 	quoit__lock_close(&ep->lock);

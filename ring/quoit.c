@@ -8,7 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "ring/ring.h"
+#include "ring/guard.h"
+#include "ring/heap.h"
 #include "ring/slot.h"
 
 #define PAGE         UINT64_C(4096)
@@ -17,6 +18,7 @@
 /* A plan of the ring to be made, and what fill() leaves behind. */
 struct making {
 	struct quoit__header header;
+	struct quoit__heap_header heap; /* zero: none */
 	uint32_t sem_rows; /* semaphores to make beside a ring that is not System V, or 0 */
 	uint32_t mode;
 	int32_t sem_made; /* such a set, to be removed if creation fails; or -1 */
@@ -50,6 +52,34 @@ static int read_options(const struct quoit_options *opt, struct quoit_options *r
 	return 0;
 }
 
+/* Units: few enough that the whole table can be looked at, or copied to the stack. */
+static int plan_heap(struct quoit__header *h, struct quoit__heap_header *heap,
+		     const struct quoit_options *o)
+{
+	uint64_t most = o->kind == QUOIT_SPSC ? h->capacity / 2 - 16 : 0;
+	uint64_t share = o->heap_share != 0 ? o->heap_share : h->capacity / 8;
+	uint64_t table;
+
+	most = most < QUOIT_RECORD_MAX ? most : QUOIT_RECORD_MAX;
+	if (o->heap_size == 0)
+		return o->heap_share == 0 ? 0 : -EINVAL;
+	if (o->heap_size > CAPACITY_MAX || o->heap_share > most)
+		return -EINVAL;
+	share = (share + 7) & ~UINT64_C(7);
+	heap->share = o->kind == QUOIT_SPSC ? (share < most ? share : most) : 0;
+	heap->unit = power_of_two_from((o->heap_size + QUOIT__UNITS_MAX - 1) / QUOIT__UNITS_MAX);
+	if (heap->unit < QUOIT__UNIT_MIN)
+		heap->unit = QUOIT__UNIT_MIN;
+	heap->size = (o->heap_size + heap->unit - 1) & ~(heap->unit - 1);
+	table = heap->size / heap->unit * sizeof(uint64_t);
+	heap->table_offset = (h->segment_size + PAGE - 1) & ~(PAGE - 1);
+	heap->offset = (heap->table_offset + table + PAGE - 1) & ~(PAGE - 1);
+	heap->checksum = quoit__heap_checksum(heap);
+	h->segment_size = heap->offset + heap->size;
+	h->incompat |= QUOIT__INCOMPAT_HEAP;
+	return 0;
+}
+
 static int plan_spsc(struct quoit__header *h, const struct quoit_options *o)
 {
 	h->incompat = QUOIT__INCOMPAT_SPSC;
@@ -64,6 +94,9 @@ static int plan_mpmc(struct quoit__header *h, const struct quoit_options *o)
 
 	if (slot_size < 8 || slot_size > QUOIT_RECORD_MAX)
 		return -EINVAL;
+	/* Every slot takes the descriptor of a record in the heap. */
+	if (o->heap_size != 0 && slot_size < sizeof(struct quoit__heap_record))
+		slot_size = sizeof(struct quoit__heap_record);
 	h->incompat = QUOIT__INCOMPAT_MPMC;
 	h->slot_size = (uint32_t)slot_size;
 	h->slot_stride = (uint32_t)(sizeof(struct quoit__slot) + ((slot_size + 7) & ~UINT64_C(7)));
@@ -75,8 +108,9 @@ static int plan_mpmc(struct quoit__header *h, const struct quoit_options *o)
 	return h->peers >= 2 && h->peers <= QUOIT_PEERS_MAX ? 0 : -EINVAL;
 }
 
-static int plan(struct quoit__header *h, const struct quoit__name *name, struct quoit_options *o)
+static int plan(struct making *m, const struct quoit__name *name, struct quoit_options *o)
 {
+	struct quoit__header *h = &m->header;
 	struct timespec now;
 	uint64_t table;
 	int r;
@@ -87,7 +121,7 @@ static int plan(struct quoit__header *h, const struct quoit__name *name, struct 
 	o->mode = o->mode ? o->mode : 0600;
 	if (o->wait > QUOIT_WAIT_EVENTFD || o->mode > 0777 || o->capacity < 1024 ||
 	    o->capacity > CAPACITY_MAX || (o->kind != QUOIT_SPSC && o->kind != QUOIT_MPMC) ||
-	    (o->flags & (QUOIT_READONLY | ~0x7fu)) != 0)
+	    (o->flags & (QUOIT_READONLY | ~0x7fu)) != 0 || o->reserved != 0)
 		return -EINVAL;
 	memset(h, 0, sizeof(*h));
 	r = o->kind == QUOIT_SPSC ? plan_spsc(h, o) : plan_mpmc(h, o);
@@ -106,6 +140,9 @@ static int plan(struct quoit__header *h, const struct quoit__name *name, struct 
 	h->peers_offset = QUOIT__PEERS_OFFSET;
 	h->data_offset = (QUOIT__PEERS_OFFSET + table + PAGE - 1) & ~(PAGE - 1);
 	h->segment_size = h->data_offset + h->capacity;
+	r = plan_heap(h, &m->heap, o);
+	if (r != 0)
+		return r;
 	h->row_stride = sizeof(struct quoit__row);
 	h->start = o->start;
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -128,6 +165,10 @@ static void bind_ring(struct quoit *q)
 	c = q->control = (struct quoit__control *)(void *)(base + q->geo.control_offset);
 	q->rows = (struct quoit__row *)(void *)(base + q->geo.peers_offset);
 	q->data = base + q->geo.data_offset;
+	if (q->geo.heap_size != 0) {
+		q->heap = base + q->geo.heap_offset;
+		q->units = (_Atomic uint64_t *)(void *)(base + q->geo.heap_table);
+	}
 	q->readable = (struct sync_event){.word = &c->readable.word,
 					  .backends = &c->readable.backends,
 					  .sem = c->readable.sem,
@@ -159,9 +200,12 @@ static int fill(void *arg, struct quoit__segment *seg)
 	memcpy(h->name, seg->name.canonical, sizeof(h->name));
 	h->checksum = quoit__checksum(h);
 	r = quoit__validate_header(h, seg->size, &q.geo);
+	if (r == 0 && (h->incompat & QUOIT__INCOMPAT_HEAP) != 0)
+		r = quoit__validate_heap(h, &m->heap, &q.geo);
 	if (r != 0)
 		return r;
 	bind_ring(&q);
+	memcpy(seg->base + QUOIT__HEAP_HEADER_OFFSET, &m->heap, sizeof(m->heap));
 	q.control->readable.sysv_sem = QUOIT__SEM_READABLE;
 	q.control->writable.sysv_sem = QUOIT__SEM_WRITABLE;
 	r = sync_event_init(&q.readable);
@@ -203,6 +247,9 @@ static void describe(struct quoit *q, const struct quoit__header *h)
 		.compat = h->compat,
 		.incompat = h->incompat,
 		.page_size = h->page_size,
+		.heap_size = q->geo.heap_size,
+		.heap_unit = (uint32_t)q->geo.heap_unit,
+		.heap_share = q->geo.heap_size != 0 ? q->geo.ring_record : 0,
 	};
 	memcpy(q->info.uuid, h->uuid, sizeof(h->uuid));
 	memcpy(q->uuid, h->uuid, sizeof(h->uuid));
@@ -215,6 +262,7 @@ static int adopt(struct quoit__segment *seg, const struct quoit_options *o, bool
 		 struct quoit **ret)
 {
 	struct quoit__header copy;
+	struct quoit__heap_header heap;
 	struct quoit *q = calloc(1, sizeof(*q));
 	uint32_t state;
 	int r = -ENOMEM;
@@ -230,6 +278,11 @@ static int adopt(struct quoit__segment *seg, const struct quoit_options *o, bool
 	memcpy(&copy, seg->base, sizeof(copy));
 	q->seg = *seg;
 	r = quoit__validate_header(&copy, seg->size, &q->geo);
+	if (r == 0 && (copy.incompat & QUOIT__INCOMPAT_HEAP) != 0) {
+		/* It lies in front of the data, which have been seen to lie in the mapping. */
+		memcpy(&heap, seg->base + QUOIT__HEAP_HEADER_OFFSET, sizeof(heap));
+		r = quoit__validate_heap(&copy, &heap, &q->geo);
+	}
 	if (r != 0)
 		goto fail;
 	/* The set that was verified when the segment was found, not what its header says. */
@@ -256,6 +309,8 @@ static int adopt(struct quoit__segment *seg, const struct quoit_options *o, bool
 	*ret = q;
 	return 0;
 fail:
+	if (quoit__guard_lost(seg->guarded)) /* while we looked */
+		r = -EBADMSG;
 	free(q);
 	quoit__segment_close(seg);
 	return r;
@@ -284,7 +339,7 @@ static int create_parsed(const struct quoit__name *name, struct quoit_options *o
 {
 	struct making m = {.sem_made = -1};
 	struct quoit__segment seg;
-	int r = plan(&m.header, name, o);
+	int r = plan(&m, name, o);
 
 	if (r != 0)
 		return r;
@@ -388,6 +443,11 @@ int quoit_remove(const char *name)
 	if (r == -ENOENT)
 		return r;
 	if (r == 0) {
+		r = quoit__segment_may_unlink(&q->seg);
+		if (r != 0) {
+			quoit_detach(q);
+			return r;
+		}
 		/* L2: tells peers; they look when poked, woken or idle. */
 		atomic_store_explicit(&q->header->state, QUOIT__REMOVED, memory_order_release);
 		sem = q->seg.name.backend == QUOIT_SYSV ? -1 : q->geo.sem_id;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ring/heap.h"
 #include "ring/slot.h"
 #include "ring/view.h"
 
@@ -132,6 +133,54 @@ out:
 	free(slots_of);
 }
 
+/* Units of the heap that belong to a row which is not there; not left by any death, but in case. */
+static void mend_units(const struct quoit_inspect *v, struct quoit *q, const struct sync_lock *lock,
+		       struct repair *p)
+{
+	uint64_t units = v->units != NULL ? v->geo.heap_size / v->geo.heap_unit : 0;
+	unsigned found[QUOIT_PEERS_MAX] = {0};
+
+	for (uint64_t i = 0; i < units; i++) {
+		uint64_t w = atomic_load_explicit(&v->units[i], memory_order_acquire);
+		uint32_t owner = quoit__unit_owner(w);
+
+		if (quoit__unit_state(w) == QUOIT__UNIT_OWNED && owner < v->geo.peers &&
+		    atomic_load_explicit(&v->rows[owner].state, memory_order_acquire) ==
+			    QUOIT__ROW_FREE)
+			found[owner]++;
+	}
+	for (uint32_t i = 0; i < v->geo.peers; i++) {
+		if (found[i] == 0)
+			continue;
+		if (q != NULL) {
+			if (sync_lock_take(lock, quoit__lock_index(i)) != 0)
+				continue; /* somebody has come */
+			if (atomic_load_explicit(&q->rows[i].state, memory_order_acquire) ==
+			    QUOIT__ROW_FREE)
+				(void)quoit__heap_orphan(q, i);
+			sync_lock_drop(lock, quoit__lock_index(i));
+		}
+		tell(p, quoit__view_offset(v, &v->rows[i]),
+		     "%u units of the heap are of peer %" PRIu32 ", which is not there: %s",
+		     found[i], i, p->dry_run ? "to be orphaned" : "orphaned");
+	}
+}
+
+/* What the dead have left in the heap and no record refers to. */
+static void mend_heap(const struct quoit_inspect *v, struct quoit *q, struct repair *p)
+{
+	struct quoit ring = quoit__view_ring(v);
+	uint64_t seen[QUOIT__UNITS_MAX];
+	unsigned n = 0;
+
+	if (v->units != NULL && v->data != NULL)
+		n = q != NULL ? quoit__heap_sweep(q) : quoit__heap_lost(&ring, seen);
+	if (n != 0)
+		tell(p, v->geo.heap_table,
+		     "%u orphaned units of the heap, to which no record refers: %s", n,
+		     p->dry_run ? "to be freed" : "freed");
+}
+
 static int mend(const char *name, const struct quoit_inspect *v, struct repair *p)
 {
 	struct quoit_counters counters = {0};
@@ -148,6 +197,8 @@ static int mend(const char *name, const struct quoit_inspect *v, struct repair *
 	if (r == 0) {
 		(void)quoit__reap(q, &lock, UINT32_MAX, &counters);
 		mend_orphans(v, q, &lock, p);
+		mend_units(v, q, &lock, p);
+		mend_heap(v, q, p);
 		/* Whoever waits learns of deaths, room and records that came back. */
 		if (p->done != 0)
 			quoit__wake_all(q);
@@ -173,10 +224,13 @@ int quoit_repair(const char *name, int dry_run, quoit_problem_fn *report, void *
 		r = -EBADMSG;
 	if (r == 0) {
 		tell_of_dead(v, &p);
-		if (p.dry_run)
+		if (p.dry_run) {
 			mend_orphans(v, NULL, NULL, &p);
-		else
+			mend_units(v, NULL, NULL, &p);
+			mend_heap(v, NULL, &p);
+		} else {
 			r = mend(name, v, &p);
+		}
 	}
 	if (r == 0)
 		r = quoit_inspect_check(v, note_corrupt, &p) > 0 && p.corrupt ? -EBADMSG : 0;

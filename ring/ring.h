@@ -15,6 +15,7 @@
 
 #include "ring/layout.h"
 #include "ring/segment.h"
+#include "sync/board.h"
 #include "sync/eventcount.h"
 #include "sync/lock.h"
 #include "sync/pollable.h"
@@ -32,8 +33,10 @@ struct quoit__geometry {
 	uint64_t control_offset, peers_offset, data_offset;
 	uint64_t capacity;
 	uint64_t segment_size;
-	uint32_t max_record;
-	uint64_t slots; /* MPMC from here on */
+	uint32_t max_record;  /* longest payload */
+	uint32_t ring_record; /* longest payload in the ring itself; more goes to the heap */
+	uint64_t heap_table, heap_offset, heap_size, heap_unit; /* 0: there is none */
+	uint64_t slots;                                         /* MPMC from here on */
 	uint32_t slot_stride, slot_size;
 	uint32_t slots_log2;
 	uint32_t turn_shift; /* bit where the turn begins in a slot word */
@@ -47,6 +50,8 @@ struct quoit {
 	struct quoit__control *control;
 	struct quoit__row *rows;
 	unsigned char *data;
+	unsigned char *heap;     /* the section, or NULL */
+	_Atomic uint64_t *units; /* its table */
 	struct sync_event readable, writable;
 	uint8_t uuid[16];
 	uint32_t flags;
@@ -69,6 +74,8 @@ struct quoit__endpoint {
 	struct sync_pollable
 		*pollable; /* own, or only for waking eventfd sleepers; NULL until needed */
 	bool pollable_own;
+	struct sync_board *board; /* of the set that was woken last, or NULL */
+	bool in_set;              /* member of a set of this process */
 	bool forked;
 	bool poked;   /* somebody asked us to look at our peers */
 	int error;    /* sticky: -EBADMSG, -EIDRM */
@@ -77,6 +84,8 @@ struct quoit__endpoint {
 	uint64_t records_at;        /* records handled when we last had to wait */
 	int64_t spin_ns;            /* adaptive: how long to look before sleeping */
 	int64_t checked_ns;         /* when peers were last looked at */
+	int64_t doubted_ns;         /* when damage was last looked for; see ring/doubt.c */
+	uint64_t doubted_at;        /* position that was in doubt then, + 1 */
 	uint64_t deaths_seen;
 	struct quoit_counters slow; /* what is counted off the hot path; records and bytes unused */
 	struct quoit_counters before; /* the row's, when we opened it */
@@ -84,12 +93,17 @@ struct quoit__endpoint {
 	struct quoit__endpoint *next, *previous; /* for the fork handler */
 };
 
-/* A claimed or lent MPMC slot. */
+/* A claimed MPMC slot. */
 struct quoit__claim {
 	struct quoit__slot *slot;
 	uint64_t ticket;
-	uint32_t len;  /* reserved (producer), of the record (consumer) */
-	uint32_t type; /* consumer */
+	uint32_t len; /* reserved */
+};
+
+/* A record that an MPMC consumer has on loan. */
+struct quoit__loan {
+	struct quoit__slot *slot;
+	struct quoit_msg msg; /* the cookie is its ticket */
 };
 
 struct quoit_producer {
@@ -104,23 +118,32 @@ struct quoit_producer {
 	int64_t blocked_ns;
 	uint32_t claims;
 	struct quoit__claim claim[QUOIT__RESERVATIONS_MAX];
+	struct quoit__heap *heap; /* ring/heap.c; NULL until it is needed */
 };
 
 struct quoit_consumer {
 	struct quoit__consumer_hot hot;
 	struct quoit__endpoint ep;
 	uint64_t published; /* SPSC: what control.head says */
+	uint64_t frontier;  /* MPMC: producers are known to have got here */
 	uint64_t ticket;    /* MPMC */
 	uint64_t redeliveries_seen;
 	uint32_t held;
-	struct quoit__claim claim[QUOIT_BATCH_MAX]; /* lent records, oldest first */
+	struct quoit__loan loan[QUOIT_BATCH_MAX]; /* oldest first */
+	struct quoit_msg heap_msg; /* SPSC: the heap record at our position, once looked at */
 };
 
 /* ring/validate.c: all distrust of shared bytes. */
 int quoit__validate_header(const struct quoit__header *copy, uint64_t mapped,
 			   struct quoit__geometry *ret);
 uint64_t quoit__checksum(const struct quoit__header *h);
-/* A position (SPSC) read from shared memory: within one capacity behind `end`, multiple of 8. */
+/* After the header; completes *g. */
+int quoit__validate_heap(const struct quoit__header *h, const struct quoit__heap_header *heap,
+			 struct quoit__geometry *g);
+uint64_t quoit__heap_checksum(const struct quoit__heap_header *heap);
+/* A heap record read from shared memory: does its payload lie in the section? */
+bool quoit__heap_record_valid(const struct quoit__geometry *g, const struct quoit__heap_record *r);
+/* Positions (SPSC) read from shared memory: both multiples of 8, one capacity apart at most. */
 bool quoit__position_valid(const struct quoit__geometry *g, uint64_t position, uint64_t end);
 
 /* ring/quoit.c */
@@ -161,6 +184,18 @@ bool quoit__fence_needed(void);
  */
 int quoit__consumer_idle(struct quoit_consumer *c);
 int quoit__producer_idle(struct quoit_producer *p);
+/* For who watches many endpoints. Thorough: 0 the endpoint's next call has something to tell, -EAGAIN
+ * not; deaths stay untold. */
+int quoit__consumer_look(struct quoit_consumer *c);
+int quoit__producer_look(struct quoit_producer *p, uint32_t room);
+/* Brief: a load or two; may miss all but records, and some room. */
+bool quoit__consumer_glance(struct quoit_consumer *c);
+bool quoit__producer_glance(struct quoit_producer *p, uint32_t room);
+/* ring/doubt.c: is what this endpoint waits for never going to come, because shared memory was
+ * damaged? Looks now and then. */
+bool quoit__consumer_doubts(struct quoit_consumer *c, int64_t now);
+bool quoit__producer_doubts(struct quoit_producer *p, int64_t now);
+
 /* What the hot-path structs of a poisoned or forked handle look like. */
 void quoit__producer_poison(struct quoit_producer *p);
 void quoit__consumer_poison(struct quoit_consumer *c);
@@ -172,10 +207,18 @@ void quoit__spsc_init(struct quoit *q, uint64_t start);
 int quoit__spsc_producer_open(struct quoit_producer *p);
 int quoit__spsc_consumer_open(struct quoit_consumer *c);
 int quoit__spsc_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload);
+/* The same for what goes into the ring itself, without looking at peers. */
+int quoit__spsc_find_room(struct quoit_producer *p, uint32_t len, void **ret_payload);
+/* Publish a record in the heap; room for it has been found. */
+void quoit__spsc_publish_heap(struct quoit_producer *p, const struct quoit__heap_record *record);
+/* Learn how far the consumer is, into p->head. False: nonsense in shared memory. */
+bool quoit__spsc_learn_head(struct quoit_producer *p);
 int quoit__spsc_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, unsigned n);
 int quoit__spsc_look(struct quoit_consumer *c,
 		     struct quoit_msg *ret_msg); /* 1, -EAGAIN, -EBADMSG */
 int quoit__spsc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs, unsigned n);
+/* Over a record in the heap. */
+int quoit__spsc_advance_heap(struct quoit_consumer *c, const struct quoit_msg *msg);
 int quoit__spsc_advance_batch(struct quoit_consumer *c, const struct quoit_msg *msgs, unsigned n);
 bool quoit__spsc_drained(struct quoit_producer *p);
 /* Has the consumer handed back memory since we last looked? */
@@ -190,6 +233,10 @@ void quoit__mpmc_consumer_open(struct quoit_consumer *c);
 int quoit__mpmc_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload);
 int quoit__mpmc_commit(struct quoit_producer *p, void *payload, uint32_t len, uint32_t type);
 int quoit__mpmc_discard(struct quoit_producer *p, void *payload);
+/* For a record in the heap: a slot for its descriptor, and the commit of that. */
+int quoit__mpmc_reserve_slot(struct quoit_producer *p, struct quoit__slot **ret_slot);
+int quoit__mpmc_commit_heap(struct quoit_producer *p, struct quoit__slot *slot,
+			    const struct quoit__heap_record *record);
 int quoit__mpmc_send(struct quoit_producer *p, const void *buf, uint32_t len, uint32_t type);
 int quoit__mpmc_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, unsigned n);
 /* No slot holds a record, lent ones included. Looks at all. */

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ring/guard.h"
 #include "ring/segment_backend.h"
 
 static const struct quoit__backend *backend(const struct quoit__name *name)
@@ -29,31 +30,58 @@ static struct quoit__segment nothing(const struct quoit__name *name, bool writab
 		.name = *name, .fd = -1, .shm_id = -1, .sem_id = -1, .writable = writable};
 }
 
+/* Files can be cut off by others. The entry was had before, so that nothing fails now. */
+static void guard(struct quoit__segment *seg, struct quoit__guarded *entry)
+{
+	if (seg->fd < 0) {
+		quoit__guard_drop(entry);
+		return;
+	}
+	seg->guarded = entry;
+	quoit__guard_set(entry, seg->base, seg->size, seg->writable);
+}
+
 int quoit__segment_create(const struct quoit__name *name, const struct quoit__plan *plan,
 			  quoit__fill_fn *fill, void *arg, struct quoit__segment *ret)
 {
 	struct quoit__segment seg = nothing(name, true);
+	struct quoit__guarded *entry;
 	int r;
 
 	if (plan->mode > 0777 || plan->size < sizeof(struct quoit__header))
 		return -EINVAL;
 	if (plan->size > INT64_MAX / 2)
 		return -EFBIG;
+	entry = quoit__guard_new();
+	if (entry == NULL)
+		return -ENOMEM;
 	r = backend(name)->create(plan, fill, arg, &seg);
-	if (r == 0)
-		*ret = seg;
-	return r;
+	if (r != 0) {
+		quoit__guard_drop(entry);
+		return r;
+	}
+	guard(&seg, entry);
+	*ret = seg;
+	return 0;
 }
 
 int quoit__segment_open(const struct quoit__name *name, bool writable, uint32_t timeout_ms,
 			struct quoit__segment *ret)
 {
 	struct quoit__segment seg = nothing(name, writable);
-	int r = backend(name)->open(timeout_ms, &seg);
+	struct quoit__guarded *entry = quoit__guard_new();
+	int r;
 
-	if (r == 0)
-		*ret = seg;
-	return r;
+	if (entry == NULL)
+		return -ENOMEM;
+	r = backend(name)->open(timeout_ms, &seg);
+	if (r != 0) {
+		quoit__guard_drop(entry);
+		return r;
+	}
+	guard(&seg, entry);
+	*ret = seg;
+	return 0;
 }
 
 int quoit__segment_apply(struct quoit__segment *seg, uint32_t flags)
@@ -65,6 +93,8 @@ int quoit__segment_apply(struct quoit__segment *seg, uint32_t flags)
 
 void quoit__segment_close(struct quoit__segment *seg)
 {
+	quoit__guard_drop(seg->guarded);
+	seg->guarded = NULL;
 	if (seg->base != NULL && seg->shm_id >= 0)
 		shmdt(seg->base);
 	else if (seg->base != NULL)
@@ -83,6 +113,11 @@ int quoit__segment_unlink(const struct quoit__name *name)
 int quoit__segment_unlink_open(const struct quoit__segment *seg)
 {
 	return backend(&seg->name)->unlink(&seg->name, seg);
+}
+
+int quoit__segment_may_unlink(const struct quoit__segment *seg)
+{
+	return backend(&seg->name)->may_unlink(seg);
 }
 
 int quoit__segment_chmod(const struct quoit__name *name, mode_t mode)

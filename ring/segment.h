@@ -19,7 +19,8 @@ struct quoit__name {
 	int32_t id;   /* sysv:#ID, else -1 */
 	uint32_t key; /* sysv; 0 with id == -1: private */
 	bool is_private;
-	/* shm: "/dev/shm/quoit.NAME"; file: as given; memfd: label, "quoit.NAME" */
+	/* shm: "/dev/shm/quoit.NAME"; file: as given; memfd: label, "quoit.NAME", or
+	 * "/proc/PID/fd/N" */
 	char path[QUOIT_NAME_MAX];
 	char canonical[QUOIT_NAME_MAX]; /* as users write it: "shm:NAME", "sysv:0x...",
 					   "file:/abs/path" */
@@ -38,6 +39,7 @@ struct quoit__segment {
 	int32_t sem_id;     /* System V semaphore set for liveness, else -1 */
 	uint32_t page_size; /* huge, or the system's */
 	bool writable;
+	struct quoit__guarded *guarded; /* ring/guard.h; NULL: System V, nobody can cut it off */
 };
 
 /* What a new segment should be. */
@@ -91,6 +93,9 @@ int quoit__segment_unlink(const struct quoit__name *name);
  * ring that was made in its place.
  */
 int quoit__segment_unlink_open(const struct quoit__segment *seg);
+/* May we? Asked before a ring is marked as removed, for its writers need not be allowed to. 0,
+ * -EACCES, -EPERM. */
+int quoit__segment_may_unlink(const struct quoit__segment *seg);
 int quoit__segment_chmod(const struct quoit__name *name, mode_t mode);
 int quoit__segment_chown(const struct quoit__name *name, uid_t uid, gid_t gid);
 /* Current mode and owner of an open one. */

@@ -24,6 +24,7 @@ struct quoit__backend {
 	int (*open)(uint32_t timeout_ms, struct quoit__segment *seg);
 	/* only: take the name away only if it still is this one's; NULL: whose ever it is. */
 	int (*unlink)(const struct quoit__name *name, const struct quoit__segment *only);
+	int (*may_unlink)(const struct quoit__segment *seg);
 	int (*chmod)(const struct quoit__name *name, mode_t mode);
 	int (*chown)(const struct quoit__name *name, uid_t uid, gid_t gid);
 };

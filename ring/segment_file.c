@@ -173,6 +173,28 @@ static int unlink_file(const struct quoit__name *name, const struct quoit__segme
 	return r;
 }
 
+/*
+ * A name goes with the right to write its folder; in a sticky one, such as /dev/shm, the owner's of
+ * either alone, or whoever may act as the owner: as for setting a mode that is set already.
+ */
+static int may_unlink_file(const struct quoit__segment *seg)
+{
+	struct stat folder, file;
+	struct place at;
+	int r = find_place(seg->name.path, &at);
+
+	if (r != 0)
+		return r;
+	if (faccessat(at.dir, ".", W_OK | X_OK, AT_EACCESS) != 0)
+		r = -errno;
+	else if (fstat(at.dir, &folder) == 0 && fstat(seg->fd, &file) == 0 &&
+		 (folder.st_mode & S_ISVTX) != 0 && folder.st_uid != geteuid() &&
+		 file.st_uid != geteuid() && fchmod(seg->fd, file.st_mode & 07777) != 0)
+		r = -errno;
+	close(at.dir);
+	return r;
+}
+
 /* ---- creation -------------------------------------------------------------------------------- */
 
 /*
@@ -423,6 +445,7 @@ const struct quoit__backend quoit__backend_file = {
 	.create = create_file,
 	.open = open_file,
 	.unlink = unlink_file,
+	.may_unlink = may_unlink_file,
 	.chmod = chmod_file,
 	.chown = chown_file,
 };

@@ -80,6 +80,21 @@ static int parse_fd(const char *s, struct quoit__name *n)
 	return fits(snprintf(n->canonical, sizeof(n->canonical), "fd:%d", n->fd));
 }
 
+/* "/proc/PID/fd/N": the descriptor of another process, by which rings without a name are found. */
+static int parse_proc(const char *s, struct quoit__name *n)
+{
+	size_t pid = strspn(s, "0123456789");
+	const char *fd = s + pid + 4;
+
+	if (pid == 0 || strncmp(s + pid, "/fd/", 4) != 0 || *fd == '\0' ||
+	    fd[strspn(fd, "0123456789")] != '\0')
+		return -EINVAL;
+	n->backend = QUOIT_MEMFD;
+	if (fits(snprintf(n->path, sizeof(n->path), "/proc/%s", s)) != 0)
+		return -ENAMETOOLONG;
+	return fits(snprintf(n->canonical, sizeof(n->canonical), "/proc/%s", s));
+}
+
 /*
  * The canonical name is absolute, but no symbolic link is resolved: the folder may be one on
  * purpose, and the file need not exist.
@@ -173,7 +188,7 @@ int quoit__name_parse(const char *name, struct quoit__name *ret)
 		int (*parse)(const char *rest, struct quoit__name *n);
 	} forms[] = {
 		{"shm:", parse_shm},     {"sysv:", parse_sysv}, {"file:", parse_file},
-		{"memfd:", parse_memfd}, {"fd:", parse_fd},
+		{"memfd:", parse_memfd}, {"fd:", parse_fd},     {"/proc/", parse_proc},
 	};
 	struct quoit__name n = {.fd = -1, .id = -1};
 	int r = -EINVAL;

@@ -318,6 +318,16 @@ static int unlink_sysv(const struct quoit__name *name, const struct quoit__segme
 	return id < 0 ? id : remove_ring(id);
 }
 
+/* Setting what is set already asks for the same right as removing. */
+static int may_unlink_sysv(const struct quoit__segment *seg)
+{
+	struct shmid_ds ds;
+
+	if (shmctl(seg->shm_id, IPC_STAT, &ds) != 0 || shmctl(seg->shm_id, IPC_SET, &ds) == 0)
+		return 0; /* gone: removing says so */
+	return errno == EPERM ? -EPERM : 0;
+}
+
 /* ---- mode and owner -------------------------------------------------------------------------- */
 
 static int change(const struct quoit__name *name, mode_t mode, uid_t uid, gid_t gid)
@@ -365,6 +375,7 @@ const struct quoit__backend quoit__backend_sysv = {
 	.create = quoit__sysv_create,
 	.open = open_sysv,
 	.unlink = unlink_sysv,
+	.may_unlink = may_unlink_sysv,
 	.chmod = chmod_sysv,
 	.chown = chown_sysv,
 };

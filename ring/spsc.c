@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "ring/ring.h"
+#include "ring/heap.h"
 
 #define MILESTONE 1024
 
@@ -86,11 +86,17 @@ int quoit__spsc_producer_open(struct quoit_producer *p)
 		if ((position & h->mask) + size > q->geo.capacity ||
 		    (int64_t)(position + size - head) > (int64_t)q->geo.capacity)
 			return -EBADMSG;
-		position += size;
 		if ((w & QUOIT__PADDING) == 0) {
 			h->records++;
 			h->bytes += len;
+		} else if (quoit__heap_word(w) && q->heap != NULL) {
+			struct quoit__heap_record record;
+
+			memcpy(&record, h->data + (position & h->mask) + 8, sizeof(record));
+			h->records++;
+			h->bytes += record.length;
 		}
+		position += size;
 	}
 	if ((int64_t)(position - head) < 0)
 		return -EBADMSG;
@@ -142,7 +148,7 @@ static bool free_until(struct quoit_producer *p, const _Atomic uint64_t *word, u
 }
 
 /* 0, -EAGAIN, -EMSGSIZE, -EBADMSG. */
-static int find_room(struct quoit_producer *p, uint32_t len, void **ret_payload)
+int quoit__spsc_find_room(struct quoit_producer *p, uint32_t len, void **ret_payload)
 {
 	struct quoit__producer_hot *h = &p->hot;
 	struct quoit *q = p->ep.ring;
@@ -151,7 +157,7 @@ static int find_room(struct quoit_producer *p, uint32_t len, void **ret_payload)
 	bool wraps = lap_end - h->position < size;
 	uint64_t end = (wraps ? lap_end : h->position) + size, limit, longest;
 
-	if (len > q->geo.max_record)
+	if (len > q->geo.ring_record)
 		return -EMSGSIZE;
 	if (!free_until(p, &q->control->head, &limit))
 		return quoit__producer_fail(p, -EBADMSG);
@@ -159,16 +165,17 @@ static int find_room(struct quoit_producer *p, uint32_t len, void **ret_payload)
 	 * looks at its own line for how far it really is. */
 	if ((int64_t)(limit - end) < 0 && !p->lazy && !free_until(p, &q->rows[1].position, &limit))
 		return quoit__producer_fail(p, -EBADMSG);
-	h->end = h->position;
+	h->end = h->position + h->reserved; /* an open reservation keeps its room */
 	if (wraps && (int64_t)(limit - lap_end) >= 0) {
 		publish_padding(p, lap_end);
+		h->reserved = 0; /* where it was there is padding now */
 		h->end = h->position;
 		lap_end += q->geo.capacity;
 	}
 	if ((int64_t)(limit - end) < 0)
 		return -EAGAIN;
 	longest =
-		h->position + quoit__footprint(q->geo.max_record); /* nothing longer goes inline */
+		h->position + quoit__footprint(q->geo.ring_record); /* nothing longer goes inline */
 	h->end = (int64_t)(limit - lap_end) < 0 ? limit : lap_end;
 	h->end = (int64_t)(longest - h->end) < 0 ? longest : h->end;
 	h->reserved = (uint32_t)size;
@@ -178,9 +185,53 @@ static int find_room(struct quoit_producer *p, uint32_t len, void **ret_payload)
 
 int quoit__spsc_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload)
 {
-	int r = find_room(p, len, ret_payload);
+	int r = quoit__heap_wanted(p->ep.ring, len) ? quoit__heap_reserve(p, len, ret_payload)
+						    : quoit__spsc_find_room(p, len, ret_payload);
 
 	return r == -EAGAIN ? no_room(p) : r;
+}
+
+bool quoit__spsc_learn_head(struct quoit_producer *p)
+{
+	uint64_t unused;
+
+	return free_until(p, &p->ep.ring->rows[1].position, &unused);
+}
+
+/* What a commit does besides its own stores: counters, and whoever sleeps. */
+static inline void published(struct quoit_producer *p, uint64_t position, uint64_t records, uint64_t bytes)
+{
+	struct quoit__producer_hot *h = &p->hot;
+
+	h->position = position;
+	h->records += records;
+	h->bytes += bytes;
+	__atomic_store_n(&h->line->position, position, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
+	if (h->fence)
+		atomic_thread_fence(memory_order_seq_cst); /* E1 */
+	else
+		atomic_signal_fence(memory_order_seq_cst);
+	if (sync_announced(__atomic_load_n(h->event, __ATOMIC_RELAXED)))
+		quoit__wake_consumers(p);
+}
+
+void quoit__spsc_publish_heap(struct quoit_producer *p, const struct quoit__heap_record *record)
+{
+	struct quoit__producer_hot *h = &p->hot;
+	struct quoit *q = p->ep.ring;
+	uint64_t next = h->position + quoit__footprint(sizeof(*record));
+
+	memcpy(h->data + (h->position & h->mask) + 8, record, sizeof(*record));
+	clear_header(q, next, h->shift);
+	h->reserved = 0;
+	/* S1 */
+	atomic_store_explicit(word_at(q, h->position),
+			      pack(h->position, h->shift, QUOIT__PADDING, sizeof(*record),
+				   QUOIT__HEAP_MARK),
+			      memory_order_release);
+	published(p, next, 1, record->length);
 }
 
 /* Copies in as many as there is room for without a wrap, at least one; the first header is stored
@@ -189,7 +240,7 @@ static unsigned send_run(struct quoit_producer *p, const struct quoit_msg *msgs,
 {
 	struct quoit__producer_hot *h = &p->hot;
 	struct quoit *q = p->ep.ring;
-	uint64_t first, position, bytes = 0, event;
+	uint64_t first, position, bytes = 0;
 	unsigned done = 0;
 
 	first = position = h->position;
@@ -211,19 +262,7 @@ static unsigned send_run(struct quoit_producer *p, const struct quoit_msg *msgs,
 	atomic_store_explicit(word_at(q, first),
 			      pack(first, h->shift, 0, msgs[0].len, msgs[0].type),
 			      memory_order_release);
-	h->position = position;
-	h->records += done;
-	h->bytes += bytes;
-	__atomic_store_n(&h->line->position, position, __ATOMIC_RELAXED);
-	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
-	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
-	if (h->fence)
-		atomic_thread_fence(memory_order_seq_cst); /* E1 */
-	else
-		atomic_signal_fence(memory_order_seq_cst);
-	event = __atomic_load_n(h->event, __ATOMIC_RELAXED);
-	if (sync_announced(event))
-		quoit__wake_consumers(p);
+	published(p, position, done, bytes);
 	return done;
 }
 
@@ -235,10 +274,15 @@ int quoit__spsc_send_batch(struct quoit_producer *p, const struct quoit_msg *msg
 
 	if (r != 0)
 		return r;
+	if (quoit__heap_wanted(p->ep.ring, msgs[0].len)) { /* by itself */
+		memcpy(payload, msgs[0].data, msgs[0].len);
+		r = quoit_commit(p, payload, msgs[0].len, msgs[0].type);
+		return r == 0 ? 1 : r;
+	}
 	do { /* once more where the lap ends */
 		p->hot.reserved = 0;
 		done += send_run(p, msgs + done, n - done);
-	} while (done < n && find_room(p, msgs[done].len, &payload) == 0);
+	} while (done < n && quoit__spsc_find_room(p, msgs[done].len, &payload) == 0);
 	return (int)done;
 }
 
@@ -312,6 +356,49 @@ void quoit__spsc_milestone(struct quoit_consumer *c)
 		h->position + (q->geo.capacity / 4 < MILESTONE ? q->geo.capacity / 4 : MILESTONE);
 }
 
+/* The record in the heap at our position, whose header word has been seen. Looked at once: its
+ * descriptor lies in shared memory. */
+static int look_heap(struct quoit_consumer *c, struct quoit_msg *ret_msg)
+{
+	struct quoit__consumer_hot *h = &c->hot;
+	struct quoit *q = c->ep.ring;
+	struct quoit__heap_record record;
+
+	if (c->heap_msg.data == NULL || c->heap_msg.cookie != h->position) {
+		memcpy(&record, h->data + (h->position & h->mask) + 8, sizeof(record));
+		if (!quoit__heap_record_valid(&q->geo, &record))
+			return quoit__consumer_fail(c, -EBADMSG);
+		c->heap_msg = (struct quoit_msg){.data = q->heap + record.offset,
+						 .len = (uint32_t)record.length,
+						 .type = record.type,
+						 .cookie = h->position};
+	}
+	*ret_msg = c->heap_msg;
+	return 1;
+}
+
+int quoit__spsc_advance_heap(struct quoit_consumer *c, const struct quoit_msg *msg)
+{
+	struct quoit__consumer_hot *h = &c->hot;
+
+	if (c->heap_msg.data == NULL || c->heap_msg.cookie != h->position ||
+	    msg->data != c->heap_msg.data)
+		return -EINVAL;
+	h->position += quoit__footprint(sizeof(struct quoit__heap_record));
+	h->records++;
+	h->bytes += c->heap_msg.len;
+	c->heap_msg.data = NULL;
+	/* S2: gives the block back to its owner as well. */
+	__atomic_store_n(&h->line->position, h->position, __ATOMIC_RELEASE);
+	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
+	/* At once: the producer may wait for this block with most of the ring free. */
+	quoit__spsc_publish_head(c);
+	if ((int64_t)(h->position - h->milestone) >= 0)
+		quoit__spsc_milestone(c);
+	return 0;
+}
+
 int quoit__spsc_look(struct quoit_consumer *c, struct quoit_msg *ret_msg)
 {
 	struct quoit__consumer_hot *h = &c->hot;
@@ -336,6 +423,8 @@ int quoit__spsc_look(struct quoit_consumer *c, struct quoit_msg *ret_msg)
 			ret_msg->cookie = h->position;
 			return 1;
 		}
+		if (quoit__heap_word(w) && c->ep.ring->heap != NULL)
+			return look_heap(c, ret_msg);
 		if (offset + size != capacity || len % 8 != 0)
 			break;
 		h->position += size;
@@ -354,8 +443,8 @@ int quoit__spsc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs,
 	unsigned k = 1;
 	int r = quoit_peek(c, &ret_msgs[0]);
 
-	if (r != 1)
-		return r;
+	if (r != 1 || ret_msgs[0].data == c->heap_msg.data)
+		return r; /* what lies in the heap comes by itself */
 	position = h->position + quoit__footprint(ret_msgs[0].len);
 	/* Up to the end of the lap; padding and damage are left for the next look. */
 	while (k < n && ((position ^ h->position) & ~h->mask) == 0) {
@@ -382,6 +471,8 @@ int quoit__spsc_advance_batch(struct quoit_consumer *c, const struct quoit_msg *
 	struct quoit__consumer_hot *h = &c->hot;
 	uint64_t position = h->position, bytes = 0;
 
+	if (n == 1 && msgs[0].data == c->heap_msg.data)
+		return quoit__spsc_advance_heap(c, msgs);
 	for (unsigned i = 0; i < n; i++) {
 		if (msgs[i].cookie != position ||
 		    msgs[i].data != h->data + (position & h->mask) + 8)
@@ -389,6 +480,8 @@ int quoit__spsc_advance_batch(struct quoit_consumer *c, const struct quoit_msg *
 		position += quoit__footprint(msgs[i].len);
 		bytes += msgs[i].len;
 	}
+	if (n != 0)
+		quoit__own_lines(h->data + (h->position & h->mask), position - h->position);
 	h->position = position;
 	h->records += n;
 	h->bytes += bytes;

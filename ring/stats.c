@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "ring/guard.h"
 #include "ring/slot.h"
 
 static void add(struct quoit_counters *sum, const struct quoit__row *row)
@@ -61,6 +62,8 @@ int quoit_get_stats(const struct quoit *q, struct quoit_stats *ret_stats)
 
 	if (ret_stats->size != sizeof(s))
 		return -EINVAL;
+	if (quoit__guard_lost(q->seg.guarded))
+		return -EBADMSG;
 	add_rows(q, &s);
 	if (q->geo.kind == QUOIT_SPSC) {
 		s.head = atomic_load_explicit(&q->rows[1].position, memory_order_relaxed);
@@ -84,6 +87,8 @@ int quoit_get_stats(const struct quoit *q, struct quoit_stats *ret_stats)
 		s.state = QUOIT_STATE_OPEN;
 	if (atomic_load_explicit(&q->header->state, memory_order_relaxed) == QUOIT__REMOVED)
 		s.state = QUOIT_STATE_REMOVED;
+	if (quoit__guard_lost(q->seg.guarded)) /* while we read */
+		return -EBADMSG;
 	*ret_stats = s;
 	return 0;
 }

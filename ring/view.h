@@ -31,6 +31,8 @@ struct quoit_inspect {
 	struct quoit__row *rows;        /* or NULL; geo.peers of them */
 	unsigned char *data;            /* or NULL */
 	uint64_t data_size;             /* bytes of it at hand; less than the capacity if cut off */
+	unsigned char *heap;            /* the heap section, or NULL: none, or cut off */
+	_Atomic uint64_t *units;        /* its table, or NULL */
 
 	/* The walk over records. */
 	uint64_t cursor;  /* next position or ticket */
@@ -64,6 +66,12 @@ void quoit__problem(struct quoit__report *r, int severity, uint64_t offset, cons
 
 /* ring/view_header.c: read the header into v->header and find the sections. 0 or -EPROTO. */
 int quoit__view_header(struct quoit_inspect *v, struct quoit__report *r);
+
+/* ring/inspect.c: as much of a handle as reading takes. */
+struct quoit quoit__view_ring(const struct quoit_inspect *v);
+
+/* ring/check_heap.c: the heap section, and what the ring says of it. */
+void quoit__check_heap(const struct quoit_inspect *v, struct quoit__report *r);
 
 /* ring/inspect.c: enum quoit_peer_state of a row that is in use. */
 uint32_t quoit__view_peer_state(const struct quoit_inspect *v, uint32_t row);

@@ -89,6 +89,7 @@ static void examine_enums(struct quoit_inspect *v, struct quoit__report *r)
 {
 	const struct quoit__header *h = &v->header;
 	struct quoit__geometry *g = &v->geo;
+	uint32_t incompat = h->incompat;
 
 	if (h->backend < QUOIT_SHM || h->backend > QUOIT_MEMFD)
 		quoit__problem(r, QUOIT__CORRUPT, AT(backend),
@@ -106,12 +107,13 @@ static void examine_enums(struct quoit_inspect *v, struct quoit__report *r)
 	else
 		quoit__problem(r, QUOIT__CORRUPT, AT(kind), "header: kind %" PRIu32 " is none",
 			       h->kind);
-	if (h->incompat != QUOIT__INCOMPAT_SPSC && h->incompat != QUOIT__INCOMPAT_MPMC)
+	incompat &= ~QUOIT__INCOMPAT_HEAP;
+	if (incompat != QUOIT__INCOMPAT_SPSC && incompat != QUOIT__INCOMPAT_MPMC)
 		quoit__problem(r, QUOIT__CORRUPT, AT(incompat),
 			       "header: features 0x%" PRIx32 " are no ring's", h->incompat);
 	else if (g->kind == 0)
-		g->kind = h->incompat == QUOIT__INCOMPAT_SPSC ? QUOIT_SPSC : QUOIT_MPMC;
-	else if (g->kind != (h->incompat == QUOIT__INCOMPAT_SPSC ? QUOIT_SPSC : QUOIT_MPMC))
+		g->kind = incompat == QUOIT__INCOMPAT_SPSC ? QUOIT_SPSC : QUOIT_MPMC;
+	else if (g->kind != (incompat == QUOIT__INCOMPAT_SPSC ? QUOIT_SPSC : QUOIT_MPMC))
 		quoit__problem(r, QUOIT__CORRUPT, AT(incompat),
 			       "header: kind and features contradict each other");
 }
@@ -227,6 +229,30 @@ static void examine_mpmc(struct quoit_inspect *v, struct quoit__report *r)
 	g->turn_shift = g->slots_log2 > 16 ? g->slots_log2 : 16;
 }
 
+/* The heap header is whole, or the heap is not looked at: its records say where they are, but not
+ * where the section is. */
+static void examine_heap(struct quoit_inspect *v, struct quoit__report *r)
+{
+	const struct quoit__header *h = &v->header;
+	struct quoit__geometry *g = &v->geo;
+	struct quoit__heap_header heap;
+
+	if (v->size < QUOIT__HEAP_HEADER_OFFSET + sizeof(heap))
+		return; /* told as cut off */
+	memcpy(&heap, v->base + QUOIT__HEAP_HEADER_OFFSET, sizeof(heap));
+	if (quoit__validate_heap(h, &heap, g) != 0) {
+		quoit__problem(r, QUOIT__CORRUPT, QUOIT__HEAP_HEADER_OFFSET,
+			       "heap: its header is damaged, the section cannot be looked at");
+		return;
+	}
+	g->segment_size = g->heap_offset + g->heap_size;
+	if (h->segment_size != g->segment_size)
+		quoit__problem(r, QUOIT__CORRUPT, AT(segment_size),
+			       "header: segment size %" PRIu64 " is not %" PRIu64
+			       ", where its heap ends",
+			       h->segment_size, g->segment_size);
+}
+
 static void examine_data(struct quoit_inspect *v, struct quoit__report *r)
 {
 	const struct quoit__header *h = &v->header;
@@ -248,7 +274,12 @@ static void examine_data(struct quoit_inspect *v, struct quoit__report *r)
 		examine_spsc(v, r);
 	else if (g->kind == QUOIT_MPMC)
 		examine_mpmc(v, r);
+	g->ring_record = g->max_record;
 	g->segment_size = g->data_offset + g->capacity;
+	if ((h->incompat & QUOIT__INCOMPAT_HEAP) != 0) {
+		examine_heap(v, r);
+		return;
+	}
 	if (g->capacity != 0 && h->segment_size != g->segment_size)
 		quoit__problem(r, QUOIT__CORRUPT, AT(segment_size),
 			       "header: segment size %" PRIu64 " is not %" PRIu64
@@ -276,12 +307,33 @@ static void find_sections(struct quoit_inspect *v, struct quoit__report *r)
 		if (v->data_size > g->capacity)
 			v->data_size = g->capacity;
 	}
+	v->heap = NULL;
+	v->units = NULL;
+	if (g->heap_size != 0 && g->heap_table <= v->size &&
+	    g->heap_size / g->heap_unit * 8 <= v->size - g->heap_table)
+		v->units = (_Atomic uint64_t *)(void *)(v->base + g->heap_table);
+	if (g->heap_size != 0 && g->heap_offset <= v->size &&
+	    g->heap_size <= v->size - g->heap_offset)
+		v->heap = v->base + g->heap_offset;
 	if (g->capacity != 0 && g->segment_size > v->size)
 		quoit__problem(r, QUOIT__CORRUPT, v->size,
 			       "cut off: %" PRIu64 " of %" PRIu64 " bytes are here", v->size,
 			       g->segment_size);
 	else if (v->control == NULL || v->rows == NULL)
 		quoit__problem(r, QUOIT__CORRUPT, v->size, "the peer table is not in these bytes");
+}
+
+/* What attaching would make of it. */
+static bool attachable(const struct quoit_inspect *v, struct quoit__geometry *ret)
+{
+	struct quoit__heap_header heap;
+
+	if (quoit__validate_header(&v->header, v->size, ret) != 0)
+		return false;
+	if ((v->header.incompat & QUOIT__INCOMPAT_HEAP) == 0)
+		return true;
+	memcpy(&heap, v->base + QUOIT__HEAP_HEADER_OFFSET, sizeof(heap));
+	return quoit__validate_heap(&v->header, &heap, ret) == 0;
 }
 
 int quoit__view_header(struct quoit_inspect *v, struct quoit__report *r)
@@ -306,7 +358,7 @@ int quoit__view_header(struct quoit_inspect *v, struct quoit__report *r)
 	examine_data(v, r);
 	find_sections(v, r);
 	/* What attaching would make of it has the last word. */
-	if (quoit__validate_header(h, v->size, &g) == 0)
+	if (attachable(v, &g))
 		v->geo = g;
 	else if (r->problems == before)
 		quoit__problem(r, QUOIT__CORRUPT, 0, "header: its figures contradict each other");

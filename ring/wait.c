@@ -8,13 +8,15 @@
 #include <sched.h>
 #include <time.h>
 
-#include "ring/ring.h"
+#include <quoit/pollset.h>
+
+#include "ring/heap.h"
 
 #define SPIN_MIN_NS 1000
 #define SPIN_MAX_NS 50000
-#define PATIENCE_NS 500 /* what lets a backlog form */
+#define PATIENCE_NS 2000 /* what lets a backlog form */
 #define BACKLOG     4   /* records that made it worth while */
-#define PROBE_LAST  1024
+#define PROBE_LAST  4096
 #define GLANCES     16
 #define EAGER_EVERY 4        /* bursts of glances, before room for one record will do */
 #define CHECK_NS    25000000 /* between two looks at the peers' locks */
@@ -58,10 +60,8 @@ static bool is_nowait(const struct timespec *deadline)
 /* ---- what an idle endpoint learns ----------------------------------------------------------- */
 
 /* Looks at the peers' locks now and then; true if somebody was found dead. */
-static bool check_peers(struct quoit__endpoint *ep)
+static bool check_peers(struct quoit__endpoint *ep, int64_t now)
 {
-	int64_t now = quoit__now_ns();
-
 	if (!ep->poked && now - ep->checked_ns < CHECK_NS)
 		return false;
 	ep->poked = false;
@@ -75,11 +75,20 @@ static bool check_peers(struct quoit__endpoint *ep)
 	return true;
 }
 
-static bool removed(const struct quoit__endpoint *ep)
+/* 0, -EIDRM, or -EBADMSG: what a ring in use cannot say. It was cut off, or has holes. */
+static int ring_error(const struct quoit__endpoint *ep)
 {
 	/* L2: pairs with quoit_remove(). */
-	return atomic_load_explicit(&ep->ring->header->state, memory_order_acquire) ==
-	       QUOIT__REMOVED;
+	uint32_t state = atomic_load_explicit(&ep->ring->header->state, memory_order_acquire);
+
+	if (state == QUOIT__REMOVED)
+		return -EIDRM;
+	/* Relaxed: nobody else writes it while we live. */
+	return state == QUOIT__READY &&
+			       atomic_load_explicit(&ep->row->state, memory_order_relaxed) ==
+				       QUOIT__ROW_OPEN
+		       ? 0
+		       : -EBADMSG;
 }
 
 /* Tell of one death that this handle has not heard of. */
@@ -117,7 +126,7 @@ static int stream_end(struct quoit_consumer *c, uint32_t produced)
 	struct quoit_msg msg;
 
 	c->ep.poked = true;
-	if (check_peers(&c->ep) || look(c, &msg) != -EAGAIN ||
+	if (check_peers(&c->ep, quoit__now_ns()) || look(c, &msg) != -EAGAIN ||
 	    atomic_load_explicit(&ctl->producer_deaths, memory_order_acquire) !=
 		    c->ep.deaths_seen ||
 	    atomic_load_explicit(&ctl->produced, memory_order_acquire) != produced)
@@ -128,12 +137,16 @@ static int stream_end(struct quoit_consumer *c, uint32_t produced)
 int quoit__consumer_idle(struct quoit_consumer *c)
 {
 	struct quoit__control *ctl = c->ep.ring->control;
+	int64_t now = quoit__now_ns();
 	struct quoit_msg msg;
 	uint32_t produced;
+	int r = ring_error(&c->ep);
 
-	if (removed(&c->ep))
-		return quoit__consumer_fail(c, -EIDRM);
-	check_peers(&c->ep);
+	if (r == 0 && quoit__consumer_doubts(c, now))
+		r = -EBADMSG;
+	if (r != 0)
+		return quoit__consumer_fail(c, r);
+	check_peers(&c->ep, now);
 	/* P3 */
 	produced = atomic_load_explicit(&ctl->produced, memory_order_acquire);
 	/* Deaths and the end come after everything that was committed before them: look once more
@@ -157,10 +170,14 @@ int quoit__producer_idle(struct quoit_producer *p)
 	struct quoit__endpoint *ep = &p->ep;
 	struct quoit__control *ctl = ep->ring->control;
 	enum quoit__stream consumed;
+	int64_t now = quoit__now_ns();
+	int r = ring_error(ep);
 
-	if (removed(ep))
-		return quoit__producer_fail(p, -EIDRM);
-	check_peers(ep);
+	if (r == 0 && quoit__producer_doubts(p, now))
+		r = -EBADMSG;
+	if (r != 0)
+		return quoit__producer_fail(p, r);
+	check_peers(ep, now);
 	if (ep->ring->geo.persistent)
 		return -EAGAIN;
 	/* P3 */
@@ -209,13 +226,22 @@ static int look_writable(void *endpoint, uint32_t len, bool eager)
 	void *payload;
 	int r;
 
+	if (quoit__heap_wanted(p->ep.ring, len) && p->ep.error == 0) {
+		/* Room for the payload, then as for its descriptor. */
+		if (!quoit__heap_room(p, len))
+			return quoit__producer_idle(p);
+		len = sizeof(struct quoit__heap_record);
+		eager = true;
+	}
 	if (p->ep.ring->geo.kind == QUOIT_SPSC) {
 		uint32_t reserved = p->hot.reserved;
+		uint64_t position = p->hot.position;
 
 		p->lazy = !eager;
 		r = quoit_reserve(p, len, &payload);
 		p->lazy = false;
-		p->hot.reserved = reserved;
+		/* Padding took its place, or it stays open. */
+		p->hot.reserved = p->hot.position == position ? reserved : 0;
 		return r;
 	}
 	if (quoit__fate(atomic_load_explicit(&p->ep.ring->control->consumed,
@@ -226,8 +252,9 @@ static int look_writable(void *endpoint, uint32_t len, bool eager)
 	}
 	if (len > p->ep.ring->geo.max_record)
 		return -EMSGSIZE;
+	/* Much room further on is of no use behind a slot that is not ours to pass. */
 	if (!eager)
-		return quoit__mpmc_much_room(p) ? 0 : -EAGAIN;
+		return quoit__mpmc_much_room(p) && quoit__mpmc_room(p) ? 0 : -EAGAIN;
 	return quoit__mpmc_room(p) ? 0 : quoit__producer_idle(p);
 }
 
@@ -240,7 +267,7 @@ static uint64_t records_of(const struct quoit__endpoint *ep, const void *endpoin
 
 /*
  * Two sides that look as fast as they can fall into step: one line transfer for each record.
- * Whoever found nothing and looks away for half a microsecond finds many records the next time, and
+ * Whoever found nothing and looks away for two microseconds finds many records the next time, and
  * both get faster. In a ping-pong, or when traffic is sparse, it finds one, and was late for it. So
  * try it now and then, and keep to it for as long as a backlog forms.
  */
@@ -367,8 +394,10 @@ static int wait_loop(struct quoit__endpoint *ep, look_fn *look_at, void *endpoin
 		int64_t now = quoit__now_ns();
 		int64_t until = now + (sleeps ? ep->spin_ns : SYNC_NAP_NS);
 
+		/* A process that did not run past its deadline has not looked since long before it. */
 		if (now >= end) {
-			r = -ETIMEDOUT;
+			r = look_at(endpoint, len, true);
+			r = r == -EAGAIN ? -ETIMEDOUT : r;
 			break;
 		}
 		r = spin(ep, look_at, endpoint, len, until < end ? until : end);
@@ -419,14 +448,60 @@ static bool drained(struct quoit_producer *p)
 
 static int look_drained(void *endpoint, uint32_t len, bool eager)
 {
+	struct quoit_producer *p = endpoint;
+
 	(void)len;
 	(void)eager;
-	return drained(endpoint) ? 0 : quoit__producer_idle(endpoint);
+	/* A ring without its bytes looks drained. */
+	return drained(p) && ring_error(&p->ep) != -EBADMSG ? 0 : quoit__producer_idle(p);
 }
 
 int quoit_drain(struct quoit_producer *p, const struct timespec *deadline)
 {
 	return p->ep.error ? p->ep.error : wait_loop(&p->ep, look_drained, p, 0, deadline);
+}
+
+/* ---- looks for sets -------------------------------------------------------------------------- */
+
+int quoit__consumer_look(struct quoit_consumer *c)
+{
+	int r = look_readable(c, 0, true);
+
+	if (r == -EOWNERDEAD)
+		c->ep.deaths_seen--;
+	return r == -EAGAIN ? -EAGAIN : 0;
+}
+
+int quoit__producer_look(struct quoit_producer *p, uint32_t room)
+{
+	int r = p->ep.error;
+
+	if (r == 0 && room == QUOIT_POLLSET_NO_ROOM)
+		r = quoit__producer_idle(p);
+	else if (r == 0)
+		r = look_writable(p, room, true);
+	if (r == -EOWNERDEAD)
+		p->ep.deaths_seen--;
+	return r == -EAGAIN ? -EAGAIN : 0;
+}
+
+bool quoit__consumer_glance(struct quoit_consumer *c)
+{
+	struct quoit_msg msg;
+
+	return c->ep.error != 0 || look(c, &msg) != -EAGAIN;
+}
+
+bool quoit__producer_glance(struct quoit_producer *p, uint32_t room)
+{
+	if (p->ep.error != 0)
+		return true;
+	if (room == QUOIT_POLLSET_NO_ROOM)
+		return false;
+	if (p->ep.ring->geo.kind == QUOIT_SPSC &&
+	    p->hot.end - p->hot.position >= quoit__footprint(room))
+		return true;
+	return glance(&p->ep, p);
 }
 
 /* ---- choosing how to wait, and epoll --------------------------------------------------------- */

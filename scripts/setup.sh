@@ -9,7 +9,7 @@
 # For Debian 12 and its relatives. Works as root, or as a user who may use sudo.
 set -euo pipefail
 
-build=(gcc libc6-dev make cmake pkg-config libjemalloc-dev libjansson-dev
+build=(gcc libc6-dev make cmake pkg-config liburcu-dev libjemalloc-dev libjansson-dev
 	coreutils util-linux procps tar)
 tests=(g++ clang clang-format clang-tidy libclang-rt-14-dev libcriterion-dev
 	spin strace mandoc binutils)

@@ -86,7 +86,7 @@ int sync_event_init(const struct sync_event *e)
 	return 0;
 }
 
-uint32_t sync_announce(const struct sync_event *e, enum sync_backend backend)
+uint32_t sync_announce_unfenced(const struct sync_event *e, enum sync_backend backend)
 {
 	uint32_t bit = UINT32_C(1) << backend, seq;
 	uint64_t word;
@@ -104,12 +104,29 @@ uint32_t sync_announce(const struct sync_event *e, enum sync_backend backend)
 	 * E4: acquire, pairs with the bump before seq: we see what was published before that. */
 	while (!atomic_compare_exchange_weak_explicit(e->word, &word, event_word(seq, seq),
 						      memory_order_seq_cst, memory_order_relaxed));
+	return seq;
+}
+
+void sync_announced_fence(void)
+{
 	/* E2: from here on either our look sees what a publisher stored, or its look at the word
 	 * (E1) sees our announcement. Without membarrier, publishers that fence for themselves are
 	 * still served by a fence; the others by short naps. */
 	if (!sync_membarrier())
 		atomic_thread_fence(memory_order_seq_cst);
+}
+
+uint32_t sync_announce(const struct sync_event *e, enum sync_backend backend)
+{
+	uint32_t seq = sync_announce_unfenced(e, backend);
+
+	sync_announced_fence();
 	return seq;
+}
+
+bool sync_moved(const struct sync_event *e, uint32_t seq)
+{
+	return sync_sequence(e) != seq;
 }
 
 int sync_sleep(const struct sync_event *e, enum sync_backend backend, uint32_t seq, int64_t nap_ns,

@@ -67,6 +67,11 @@ int sync_event_init(const struct sync_event *e);
  * announces as well, without a sleep to come: it makes the other side look up at its next
  * publication. */
 uint32_t sync_announce(const struct sync_event *e, enum sync_backend backend);
+/* The two apart, for who announces on many events and then pays for one fence. */
+uint32_t sync_announce_unfenced(const struct sync_event *e, enum sync_backend backend);
+void sync_announced_fence(void);
+/* Has a waker been there since a sleep was announced at seq? */
+bool sync_moved(const struct sync_event *e, uint32_t seq);
 
 /*
  * Step 4. Sleep until the sequence is no longer seq, or for nap_ns at most. Spurious returns

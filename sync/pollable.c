@@ -1,34 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pollable descriptors and waking them, see pollable.h. Every datagram is a wake by itself;
- * answering it with the eventfd only makes the next wake cheaper. So whatever goes wrong with
- * descriptors (none left, a stranger, a full socket) costs speed, never a wake.
- *
- * Rights are handed over in the open, so they are guarded: the eventfd is given only to, and
- * accepted only from, processes of the same user and root, as the kernel says (SCM_CREDENTIALS).
- * Whoever had it could take our wakes away, and a false one could be a descriptor that blocks.
- * Other users, who share a ring by its mode, wake with a datagram each time.
+ * Pollable descriptors and waking them, see pollable.h; the datagrams are in datagram.h. A set's
+ * pollable is one that stands for many rings: whose news it is is marked on its board.
  */
 #include <errno.h>
 #include <poll.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <linux/sockios.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/timerfd.h>
-#include <sys/un.h>
 
 #include "sync/backend.h"
+#include "sync/board.h"
+#include "sync/datagram.h"
 #include "sync/pollable.h"
-
-#define MAGIC UINT32_C(0x746f7571) /* "quot" */
-enum { HELLO = 1, REPLY = 2 };
 
 /* Most datagrams taken at a time; more keep the descriptor readable. */
 #define DATAGRAMS_MAX 64
@@ -37,15 +25,6 @@ enum { HELLO = 1, REPLY = 2 };
 /* A dying process lets go of its row a moment before it lets go of its address. */
 #define ADDRESS_TRIES  200
 #define ADDRESS_NAP_NS 1000000
-
-/* A datagram; between processes of one machine. */
-struct message {
-	uint32_t magic;
-	uint32_t kind;
-	uint32_t row; /* hello: who is meant; reply: whose eventfd this is */
-	uint32_t spare;
-	uint64_t epoch; /* of that row's holder, as the hello's sender knows it */
-};
 
 struct peer {
 	uint64_t epoch;
@@ -56,8 +35,8 @@ struct sync_pollable {
 	uint8_t uuid[16];
 	uint32_t row, rows;
 	int epoll_fd, event_fd, timer_fd; /* -1: only wakes others */
-	int socket;
-	int send_buffer; /* bytes of datagrams under way that the socket stands */
+	struct sync_socket socket;
+	struct sync_board *board; /* a set's, or NULL */
 	bool armed;
 	unsigned kept;
 	struct peer peers[];
@@ -65,43 +44,16 @@ struct sync_pollable {
 
 /* ---- making one ------------------------------------------------------------------------------ */
 
-static socklen_t row_address(const struct sync_pollable *p, uint32_t row, struct sockaddr_un *ret)
-{
-	char *at = ret->sun_path + 1;
-	char *end = ret->sun_path + sizeof(ret->sun_path);
-
-	memset(ret, 0, sizeof(*ret));
-	ret->sun_family = AF_UNIX;
-	at += snprintf(at, (size_t)(end - at), "quoit/");
-	for (int i = 0; i < 16; i++)
-		at += snprintf(at, (size_t)(end - at), "%02x", p->uuid[i]);
-	at += snprintf(at, (size_t)(end - at), "/%u", row);
-	return (socklen_t)(at - (char *)ret);
-}
-
 static int bind_row(struct sync_pollable *p)
 {
 	struct sockaddr_un address;
-	socklen_t len = row_address(p, p->row, &address);
+	socklen_t len = sync_address(p->uuid, p->row, &address);
 
-	for (int i = 0; bind(p->socket, (struct sockaddr *)&address, len) != 0; i++) {
+	for (int i = 0; bind(p->socket.fd, (struct sockaddr *)&address, len) != 0; i++) {
 		if (errno != EADDRINUSE || i == ADDRESS_TRIES)
 			return -errno;
 		sync_doze(ADDRESS_NAP_NS);
 	}
-	return 0;
-}
-
-static int open_socket(struct sync_pollable *p)
-{
-	int on = 1;
-	socklen_t len = sizeof(p->send_buffer);
-
-	p->socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* Before it has an address: no datagram comes without credentials. */
-	if (p->socket < 0 || setsockopt(p->socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0 ||
-	    getsockopt(p->socket, SOL_SOCKET, SO_SNDBUF, &p->send_buffer, &len) != 0)
-		return -errno;
 	return 0;
 }
 
@@ -129,7 +81,7 @@ static int open_descriptors(struct sync_pollable *p)
 	if (r == 0)
 		r = watch(p, p->timer_fd);
 	if (r == 0)
-		r = watch(p, p->socket);
+		r = watch(p, p->socket.fd);
 	return r;
 }
 
@@ -142,7 +94,7 @@ static struct sync_pollable *allocate(const uint8_t uuid[16], uint32_t row, uint
 	memcpy(p->uuid, uuid, sizeof(p->uuid));
 	p->row = row;
 	p->rows = rows;
-	p->epoll_fd = p->event_fd = p->timer_fd = p->socket = -1;
+	p->epoll_fd = p->event_fd = p->timer_fd = p->socket.fd = -1;
 	for (uint32_t i = 0; i < rows; i++)
 		p->peers[i].fd = -1;
 	return p;
@@ -156,7 +108,7 @@ int sync_pollable_new(const uint8_t uuid[16], uint32_t row, uint32_t rows,
 
 	if (p == NULL)
 		return -ENOMEM;
-	r = open_socket(p);
+	r = sync_socket_open(&p->socket);
 	if (r == 0)
 		r = bind_row(p);
 	if (r == 0)
@@ -169,19 +121,27 @@ int sync_pollable_new(const uint8_t uuid[16], uint32_t row, uint32_t rows,
 	return 0;
 }
 
+int sync_pollable_new_set(const uint8_t id[16], struct sync_board *board,
+			  struct sync_pollable **ret)
+{
+	int r = sync_pollable_new(id, 0, 0, ret);
+
+	if (r == 0)
+		(*ret)->board = board;
+	return r;
+}
+
 int sync_pollable_new_waker(const uint8_t uuid[16], uint32_t row, uint32_t rows,
 			    struct sync_pollable **ret)
 {
-	struct sockaddr_un any = {.sun_family = AF_UNIX};
 	struct sync_pollable *p = allocate(uuid, row, rows);
 	int r;
 
 	if (p == NULL)
 		return -ENOMEM;
-	r = open_socket(p);
-	/* An address of the kernel's choice, for replies. */
-	if (r == 0 && bind(p->socket, (struct sockaddr *)&any, sizeof(any.sun_family)) != 0)
-		r = -errno;
+	r = sync_socket_open(&p->socket);
+	if (r == 0)
+		r = sync_socket_bind_any(&p->socket);
 	if (r != 0) {
 		sync_pollable_free(p);
 		return r;
@@ -206,7 +166,7 @@ void sync_pollable_free(struct sync_pollable *p)
 	close_fd(p->epoll_fd);
 	close_fd(p->event_fd);
 	close_fd(p->timer_fd);
-	close_fd(p->socket);
+	close_fd(p->socket.fd);
 	free(p);
 }
 
@@ -216,42 +176,6 @@ int sync_pollable_fd(const struct sync_pollable *p)
 }
 
 /* ---- datagrams ------------------------------------------------------------------------------- */
-
-/* What came with a datagram. */
-struct ancillary {
-	bool trusted;
-	int fd; /* the first descriptor; the rest is closed already. -1: none */
-};
-
-static struct ancillary take_ancillary(struct msghdr *msg)
-{
-	struct ancillary a = {.fd = -1};
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c != NULL; c = CMSG_NXTHDR(msg, c)) {
-		if (c->cmsg_level != SOL_SOCKET)
-			continue;
-		if (c->cmsg_type == SCM_CREDENTIALS &&
-		    c->cmsg_len == CMSG_LEN(sizeof(struct ucred))) {
-			struct ucred from;
-
-			memcpy(&from, CMSG_DATA(c), sizeof(from));
-			a.trusted = from.uid == geteuid() || from.uid == 0;
-		} else if (c->cmsg_type == SCM_RIGHTS) {
-			size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-			for (size_t i = 0; i < n; i++) {
-				int fd;
-
-				memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-				if (a.fd < 0)
-					a.fd = fd;
-				else
-					close(fd);
-			}
-		}
-	}
-	return a;
-}
 
 void sync_pollable_forget(struct sync_pollable *p, uint32_t row)
 {
@@ -263,7 +187,7 @@ void sync_pollable_forget(struct sync_pollable *p, uint32_t row)
 }
 
 /* Returns whether fd has been kept. */
-static bool take_reply(struct sync_pollable *p, const struct message *m, int fd)
+static bool take_reply(struct sync_pollable *p, const struct sync_message *m, int fd)
 {
 	if (fd < 0 || m->row >= p->rows)
 		return false;
@@ -279,121 +203,42 @@ static bool take_reply(struct sync_pollable *p, const struct message *m, int fd)
 	return true;
 }
 
-/* Not having got through is no harm: the next hello asks again. */
-static void answer(struct sync_pollable *p, const struct message *hello, struct sockaddr_un *to,
-		   socklen_t to_len)
+/* Somebody's hello: a wake, and a question. */
+static void take_hello(struct sync_pollable *p, const struct sync_received *r)
 {
-	struct message reply = *hello;
-	struct iovec iov = {.iov_base = &reply, .iov_len = sizeof(reply)};
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	struct msghdr msg = {.msg_name = to,
-			     .msg_namelen = to_len,
-			     .msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = control.bytes,
-			     .msg_controllen = sizeof(control.bytes)};
+	int fds[SYNC_RIGHTS_MAX] = {p->event_fd, -1};
 
-	reply.kind = REPLY;
-	control.header.cmsg_level = SOL_SOCKET;
-	control.header.cmsg_type = SCM_RIGHTS;
-	control.header.cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(&control.header), &p->event_fd, sizeof(int));
-	(void)!sendmsg(p->socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-/* Take one datagram. -EAGAIN: no more; 1: it may have been meant as a wake; 0: a reply. */
-static int receive_one(struct sync_pollable *p)
-{
-	struct message m = {0};
-	struct sockaddr_un from;
-	struct iovec iov = {.iov_base = &m, .iov_len = sizeof(m)};
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr msg = {.msg_name = &from,
-			     .msg_namelen = sizeof(from),
-			     .msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = control.bytes,
-			     .msg_controllen = sizeof(control.bytes)};
-	ssize_t n = recvmsg(p->socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	struct ancillary a;
-	bool kept = false;
-
-	if (n < 0)
-		return -EAGAIN; /* any other error: nothing to be had either */
-	a = take_ancillary(&msg);
-	if (a.trusted && n == sizeof(m) && (msg.msg_flags & MSG_TRUNC) == 0 && m.magic == MAGIC) {
-		if (m.kind == REPLY)
-			kept = take_reply(p, &m, a.fd);
-		else if (m.kind == HELLO && p->event_fd >= 0 && m.row == p->row &&
-			 msg.msg_namelen > sizeof(from.sun_family))
-			answer(p, &m, &from, msg.msg_namelen);
+	if (p->event_fd < 0 || r->m.row != p->row)
+		return;
+	if (p->board == NULL) {
+		sync_socket_answer(&p->socket, r, fds, 1);
+		return;
 	}
-	if (!kept)
-		close_fd(a.fd);
-	return a.trusted && m.kind == REPLY ? 0 : 1;
+	sync_board_mark(p->board, r->m.member);
+	fds[1] = sync_board_fd(p->board);
+	sync_socket_answer(&p->socket, r, fds, 2);
 }
 
-/* Returns whether there were wakes among them. */
+/* Returns whether there were wakes among them: all but replies may have been meant as one. */
 static bool receive(struct sync_pollable *p)
 {
+	struct sync_received r;
 	bool woken = false;
 
-	for (int i = 0; i < DATAGRAMS_MAX; i++) {
-		int r = receive_one(p);
+	for (int i = 0; i < DATAGRAMS_MAX && sync_socket_receive(&p->socket, &r); i++) {
+		bool reply = r.trusted && r.m.kind == SYNC_REPLY;
 
-		if (r < 0)
-			break;
-		woken |= r > 0;
+		if (r.m.kind == SYNC_HELLO)
+			take_hello(p, &r);
+		else if (reply && take_reply(p, &r.m, r.fd[0]))
+			r.fd[0] = -1;
+		sync_received_close(&r);
+		woken |= !reply;
 	}
 	return woken;
 }
 
 /* ---- waking ---------------------------------------------------------------------------------- */
-
-static int send_hello(int socket, const struct message *hello, const struct sockaddr_un *to,
-		      socklen_t to_len)
-{
-	return sendto(socket, hello, sizeof(*hello), MSG_DONTWAIT | MSG_NOSIGNAL,
-		      (const struct sockaddr *)to, to_len) < 0
-		       ? -errno
-		       : 0;
-}
-
-/* Our socket has too many datagrams under way, all with peers that are stopped: use a fresh one,
- * which may be closed at once. */
-static int hello_aside(const struct message *hello, const struct sockaddr_un *to, socklen_t to_len)
-{
-	int s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int r;
-
-	if (s < 0)
-		return -errno;
-	r = send_hello(s, hello, to, to_len);
-	close(s);
-	return r;
-}
-
-static int wake_by_datagram(struct sync_pollable *p, uint32_t row, uint64_t epoch)
-{
-	struct message hello = {.magic = MAGIC, .kind = HELLO, .row = row, .epoch = epoch};
-	struct sockaddr_un to;
-	socklen_t to_len = row_address(p, row, &to);
-	int r = send_hello(p->socket, &hello, &to, to_len);
-	int under_way = 0;
-
-	/* EAGAIN has two meanings: ours is full, or the peer's is. */
-	if (r == -EAGAIN && ioctl(p->socket, SIOCOUTQ, &under_way) == 0 &&
-	    under_way >= p->send_buffer)
-		r = hello_aside(&hello, &to, to_len);
-	/* The peer's is full: it is readable, so the peer is awake or about to be. */
-	return r == -EAGAIN ? 0 : r;
-}
 
 int sync_pollable_wake(struct sync_pollable *p, uint32_t row, uint64_t epoch)
 {
@@ -413,7 +258,14 @@ int sync_pollable_wake(struct sync_pollable *p, uint32_t row, uint64_t epoch)
 			return 0;
 		sync_pollable_forget(p, row);
 	}
-	return wake_by_datagram(p, row, epoch);
+	return sync_socket_hello(&p->socket, p->uuid, row, 0, epoch);
+}
+
+void sync_pollable_poke(const struct sync_pollable *p)
+{
+	static const uint64_t one = 1;
+
+	(void)!write(p->event_fd, &one, sizeof(one)); /* EAGAIN: it is readable */
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */
@@ -454,7 +306,7 @@ void sync_pollable_drain(struct sync_pollable *p)
 int sync_pollable_wait(struct sync_pollable *p, int64_t nap_ns)
 {
 	struct pollfd fds[2] = {{.fd = p->event_fd, .events = POLLIN},
-				{.fd = p->socket, .events = POLLIN}};
+				{.fd = p->socket.fd, .events = POLLIN}};
 	struct timespec nap = sync_timespec(sync_nap(nap_ns));
 	int r;
 

@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct sync_board;
 struct sync_pollable;
 
 /*
@@ -33,6 +34,10 @@ struct sync_pollable;
  */
 int sync_pollable_new(const uint8_t uuid[16], uint32_t row, uint32_t rows,
 		      struct sync_pollable **ret);
+/* One for a set of rings: its address is row 0 of `id`, and hellos mark a bit of `board`, which
+ * they are answered with besides the eventfd. The board stays the caller's, and must outlive it. */
+int sync_pollable_new_set(const uint8_t id[16], struct sync_board *board,
+			  struct sync_pollable **ret);
 /* Closes its descriptors and nothing else, so it may be called in the child of a fork. NULL is
  * allowed. */
 void sync_pollable_free(struct sync_pollable *p);
@@ -45,6 +50,8 @@ int sync_pollable_arm(struct sync_pollable *p, int64_t nap_ns);
  * sleep: a drain between announcing and sleeping would take a wake away.
  */
 void sync_pollable_drain(struct sync_pollable *p);
+/* Make one's own readable, from any thread. */
+void sync_pollable_poke(const struct sync_pollable *p);
 /* poll() for nap_ns at most: 0 readable, -ETIMEDOUT, -EINTR, -errno (cannot be polled). */
 int sync_pollable_wait(struct sync_pollable *p, int64_t nap_ns);
 /* Forget what is known of a peer's row. A changed epoch does that by itself. */

@@ -9,16 +9,26 @@
  * meant for somebody who was woken and has not run yet, and who must not find it gone. With two,
  * whoever drops it sleeps at least two sequences later; and the wake that ends that sleep fills it
  * up again.
+ *
+ * Only the calls of the C library that stay in user space are used. Its sem_post() and sem_wait()
+ * take flags for the kernel out of the sem_t, and abort the process if the kernel does not like
+ * them: a peer that writes there at the wrong moment, or a flipped bit, would end us, whatever had
+ * been looked at before. So what they do is done here, on the same words, with flags of our own.
  */
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <semaphore.h>
-#include <string.h>
+#include <stdatomic.h>
+#include <unistd.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
 
 #include "sync/backend.h"
 
-/* Room for it in struct quoit__event. */
-static_assert(sizeof(sem_t) <= 32, "FORMAT.md Eventcount");
+/* Room for it in struct quoit__event; its value is the low half of its first word. */
+static_assert(sizeof(sem_t) <= 32 && sizeof(long) == 8, "FORMAT.md Eventcount");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the value is the word's first half");
 
 /* Most tokens dropped in one sleep, so that a hostile value cannot hold us here. */
 #define STALE_MAX 4096
@@ -28,58 +38,68 @@ static sem_t *sem_of(const struct sync_event *e, uint32_t seq)
 	return (sem_t *)e->sem + (seq & 1);
 }
 
-/*
- * The C library trusts what lies in a sem_t, and aborts if the kernel does not like it; a peer, or
- * a flipped bit, must not be able to do that to us. Behind the first 64 bits, value and waiters, it
- * never changes: compare that with a fresh one.
- */
-static bool is_sound(const sem_t *sem)
-{
-	sem_t fresh;
-
-	memset(&fresh, 0, sizeof(fresh));
-	return sem_init(&fresh, 1, 0) == 0 &&
-	       memcmp((const char *)sem + 8, (const char *)&fresh + 8, sizeof(fresh) - 8) == 0;
-}
-
 static int sem_init_event(const struct sync_event *e)
 {
 	return sem_init(sem_of(e, 0), 1, 0) == 0 && sem_init(sem_of(e, 1), 1, 0) == 0 ? 0 : -errno;
 }
 
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * SYNC_NS_PER_S + now.tv_nsec;
+}
+
+/* Sleep while the value is 0. Relative, on CLOCK_MONOTONIC, as in wait_futex.c. */
+static int wait_for_token(sem_t *sem, int64_t nap_ns)
+{
+	struct timespec nap = sync_timespec(nap_ns);
+
+	if (syscall(SYS_futex, (void *)sem, FUTEX_WAIT, 0, &nap, NULL, 0) == 0)
+		return 0;
+	return errno == EAGAIN ? 0 : -errno; /* EAGAIN: there is one */
+}
+
 static int sem_sleep(const struct sync_event *e, uint32_t seq, int64_t nap_ns,
 		     struct sync_pollable *p)
 {
-	struct timespec now, end;
+	sem_t *sem = sem_of(e, seq);
+	int64_t end = now_ns() + nap_ns;
 
 	(void)p;
-	if (!is_sound(sem_of(e, seq)))
-		return -EBADMSG;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	end = sync_timespec(now.tv_nsec + nap_ns);
-	end.tv_sec += now.tv_sec;
 	for (int i = 0; i < STALE_MAX; i++) {
+		int r;
+
 		if (sync_sequence(e) != seq)
 			return 0;
-		if (sem_clockwait(sem_of(e, seq), CLOCK_MONOTONIC, &end) != 0)
-			return -errno;
+		if (sem_trywait(sem) == 0)
+			continue; /* stale, or the sequence has moved */
+		nap_ns = end - now_ns();
+		r = nap_ns > 0 ? wait_for_token(sem, nap_ns) : -ETIMEDOUT;
+		if (r != 0)
+			return r;
+		sem_trywait(sem); /* it was for us */
 	}
 	return 0;
 }
 
 static uint32_t sem_wake(const struct sync_event *e, uint32_t seq, uint32_t sleepers_max)
 {
-	uint32_t called = 0;
-	int value = 0;
+	sem_t *sem = sem_of(e, seq);
+	_Atomic uint64_t *word = (_Atomic uint64_t *)(void *)sem;
+	/* Relaxed: only a guess for the exchange. */
+	uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
 
-	if (!is_sound(sem_of(e, seq)))
-		return 0;
-	sem_getvalue(sem_of(e, seq), &value);
-	/* A negative value has been tampered with; a huge one ends the loop at once. */
-	for (int64_t v = value < 0 ? 0 : value;
-	     v < (int64_t)sleepers_max && sem_post(sem_of(e, seq)) == 0; v++)
-		called++; /* at most: posts without a waiter stay in user space */
-	return called;
+	/* A value that has been tampered with may be anything: leave it if it is more. Release, as
+	 * sem_post() has it; what a sleeper relies on is the sequence (E4). */
+	while ((uint32_t)old < sleepers_max &&
+	       !atomic_compare_exchange_weak_explicit(word, &old,
+						      old + (sleepers_max - (uint32_t)old),
+						      memory_order_release, memory_order_relaxed))
+		;
+	syscall(SYS_futex, (void *)sem, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	return 1;
 }
 
 const struct sync_ops sync_ops_sem = {

@@ -94,13 +94,16 @@ static int remove_any(const struct removal *w, const char *name)
 
 static void remove_one(struct removal *w, const char *name)
 {
-	int status = w->stale ? remove_stale(w, name) : remove_any(w, name);
+	int status;
 
+	if (globals.json) /* while it is there */
+		look_up_ring(name);
+	status = w->stale ? remove_stale(w, name) : remove_any(w, name);
 	w->status = first_failure(w->status, status);
 	if (status != STATUS_OK)
 		return;
 	if (globals.json)
-		json_line("removed", json_pack("{s:o, s:b}", "name", json_text(name), "dry_run",
+		json_line("removed", json_pack("{s:o, s:b}", "name", json_ring(name), "dry_run",
 					       (int)w->dry_run));
 	else if (w->dry_run || globals.verbose || (w->stale && !globals.quiet))
 		printf("%s: %s\n", name, w->dry_run ? "to be removed" : "removed");
@@ -176,6 +179,17 @@ int run_chmod(int argc, char **argv)
 	return status;
 }
 
+/* System V lets owners give away what is theirs, file systems do not. */
+static int chown_error(const char *name, int error)
+{
+	if (error != -EPERM || strncmp(name, "sysv:", 5) == 0)
+		return ring_error(name, "change the owner of", error);
+	say("cannot change the owner of '%s': not permitted; only root may give it away, and its "
+	    "owner may change its group to one of his own",
+	    name);
+	return STATUS_PERMISSION;
+}
+
 /* A number, or what the lookup finds. */
 static uint32_t parse_id(const char *text, const char *what, bool found, uint32_t id)
 {
@@ -228,8 +242,7 @@ int run_chown(int argc, char **argv)
 		int r = quoit_chown(argv[i], uid, gid);
 
 		if (r != 0)
-			status = first_failure(status,
-					       ring_error(argv[i], "change the owner of", r));
+			status = first_failure(status, chown_error(argv[i], r));
 		else if (globals.verbose)
 			printf("%s: owner changed\n", argv[i]);
 	}

@@ -13,7 +13,7 @@ const struct option_row repair_options[] = {
 static void print_verdict(const struct problems *p, const char *verdict)
 {
 	if (globals.json)
-		json_line("verdict", json_pack("{s:o, s:s, s:i, s:i}", "name", json_text(p->ring),
+		json_line("verdict", json_pack("{s:o, s:s, s:i, s:i}", "name", json_ring(p->ring),
 					       "verdict", verdict, "repairable", (int)p->repairable,
 					       "corrupt", (int)p->corrupt));
 	else if (!globals.quiet)
@@ -39,12 +39,15 @@ int run_check(int argc, char **argv)
 	r = quoit_inspect_open(problems.ring, ignore, NULL, &v);
 	if (r != 0)
 		return ring_error(problems.ring, "open", r);
+	know_ring(problems.ring, v);
 	r = quoit_inspect_check(v, print_problem, &problems);
 	quoit_inspect_close(v);
 	if (problems.corrupt != 0) {
 		print_verdict(&problems, "corrupt");
 		return STATUS_CORRUPT;
 	}
+	if (r < 0)
+		return ring_error(problems.ring, "check", r);
 	if (r > 0) {
 		print_verdict(&problems, "repairable, see quoit repair");
 		return STATUS_FAILURE;
@@ -64,6 +67,8 @@ int run_repair(int argc, char **argv)
 	if (optind == argc)
 		usage_error("the name of a ring is missing");
 	problems.ring = ring_operand(argc, argv);
+	if (globals.json)
+		look_up_ring(problems.ring);
 	r = quoit_repair(problems.ring, dry_run, print_problem, &problems);
 	if (r < 0)
 		return ring_error(problems.ring, "repair", r);

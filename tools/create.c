@@ -22,12 +22,16 @@ enum {
 	OPT_MLOCK,
 	OPT_PREFAULT,
 	OPT_START,
+	OPT_HEAP,
+	OPT_HEAP_SHARE,
 };
 
 const struct option_row create_options[] = {
 	{"kind", 'k', "KIND", "spsc (default) or mpmc"},
 	{"size", 's', "BYTES", "room for records, 1K to 1T (default 1M)"},
 	{"slot-size", OPT_SLOT_SIZE, "BYTES", "mpmc: largest record (default 256)"},
+	{"heap", OPT_HEAP, "BYTES", "a heap for records that the ring does not take"},
+	{"heap-share", OPT_HEAP_SHARE, "BYTES", "spsc: longer ones go there (default 1/8 of size)"},
 	{"peers", OPT_PEERS, "N", "mpmc: endpoints at one time, 2 to 1024 (default 128)"},
 	{"wait", 'w', "HOW", "spin, yield, futex (default), sem, sysvsem or eventfd"},
 	{"mode", 'm', "MODE", "permission bits, octal (default 0600)"},
@@ -71,6 +75,12 @@ static void parse_option(struct quoit_options *o, int option)
 		break;
 	case OPT_SLOT_SIZE:
 		o->slot_size = (uint32_t)parse_size("--slot-size", optarg, 8, QUOIT_RECORD_MAX);
+		break;
+	case OPT_HEAP:
+		o->heap_size = parse_size("--heap", optarg, 1, UINT64_C(1) << 40);
+		break;
+	case OPT_HEAP_SHARE:
+		o->heap_share = (uint32_t)parse_size("--heap-share", optarg, 1, QUOIT_RECORD_MAX);
 		break;
 	case OPT_PEERS:
 		o->peers = (uint32_t)parse_count("--peers", optarg, 2, QUOIT_PEERS_MAX);
@@ -190,6 +200,22 @@ static int for_command(const struct quoit *q, const struct quoit_info *info, cha
 
 /* ---------------------------------------------------------------------------------------------- */
 
+static int create_error(const char *name, int error)
+{
+	if (error == -ENOENT) {
+		say("cannot create '%s': its %s does not exist; make that first", name,
+		    strncmp(name, "sysv:", 5) == 0 ? "file" : "folder");
+		return STATUS_NOT_FOUND;
+	}
+	if (error == -ENOSPC) {
+		say("cannot create '%s': no space left for it; make it smaller, or make room; see "
+		    "'quoit ls'",
+		    name);
+		return STATUS_FAILURE;
+	}
+	return ring_error(name, "create", error);
+}
+
 int run_create(int argc, char **argv)
 {
 	struct quoit_options o = {.size = sizeof(o)};
@@ -205,11 +231,13 @@ int run_create(int argc, char **argv)
 	name = argv[optind++];
 	if (o.kind != QUOIT_MPMC && (o.slot_size != 0 || o.peers != 0))
 		usage_error("--slot-size and --peers are for --kind mpmc");
+	if (o.heap_share != 0 && (o.kind == QUOIT_MPMC || o.heap_size == 0))
+		usage_error("--heap-share is for --kind spsc with a --heap");
 	if (strncmp(name, "memfd:", 6) == 0 && optind == argc)
 		usage_error("a memfd ring lives as long as a process has it: add -- COMMAND");
 	r = quoit_create(name, &o, &q);
 	if (r != 0)
-		return ring_error(name, "create", r);
+		return create_error(name, r);
 	r = quoit_get_info(q, &info);
 	if (r != 0)
 		status = ring_error(name, "describe", r);

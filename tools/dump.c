@@ -45,7 +45,8 @@ static int dump_header(const char *ring, const struct quoit_inspect *v, bool hex
 		status = first_failure(status, show_peers(ring, v));
 	}
 	if (hex && !globals.json && quoit_inspect_info(v, &info) == 0) {
-		end = info.segment_size - info.capacity; /* where the records begin */
+		/* A page of the header at least; where the records begin, if nothing follows them. */
+		end = info.heap_size != 0 ? 4096 : info.segment_size - info.capacity;
 		putchar('\n');
 		print_hex(bytes, end < size ? end : size, 0);
 	}
@@ -114,13 +115,16 @@ int run_dump(int argc, char **argv)
 	r = quoit_inspect_open(ring, ignore, NULL, &v); /* check below tells it all */
 	if (r != 0)
 		return ring_error(ring, "open", r);
+	know_ring(ring, v);
 	if (header)
 		status = dump_header(ring, v, style.hex);
 	if (header && records && !globals.json)
 		putchar('\n');
 	if (records)
 		dump_records(ring, v, &style, limit);
-	(void)!quoit_inspect_check(v, print_problem, &problems);
+	r = quoit_inspect_check(v, print_problem, &problems);
 	quoit_inspect_close(v);
+	if (r < 0)
+		status = first_failure(status, ring_error(ring, "check", r));
 	return first_failure(status, problems.corrupt ? STATUS_CORRUPT : STATUS_OK);
 }

@@ -33,6 +33,10 @@ static void print_info(const struct quoit_info *i)
 	if (i->slots != 0)
 		LINE("slots", "%" PRIu64 " of %" PRIu32 " bytes", i->slots, i->slot_size);
 	LINE("largest record", "%" PRIu32 " bytes", i->max_record);
+	if (i->heap_size != 0)
+		LINE("heap", "%" PRIu64 " bytes (%s), units of %s, records over %" PRIu32 " bytes",
+		     i->heap_size, human_size(i->heap_size), human_size(i->heap_unit),
+		     i->heap_share);
 	LINE("segment", "%" PRIu64 " bytes (%s), pages of %s", i->segment_size,
 	     human_size(i->segment_size), human_size(i->page_size));
 	LINE("peers", "%" PRIu32 " at most", i->peers);
@@ -57,21 +61,23 @@ static json_t *info_json(const struct quoit_info *i)
 
 	uuid_text(i->uuid, uuid);
 	snprintf(mode, sizeof(mode), "%04" PRIo32, i->mode);
-	return json_pack("{s:o, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:i, s:s, "
-			 "s:i, s:s, s:s,"
-			 " s:o, s:i, s:i, s:i, s:o, s:o, s:s}",
+	return json_pack("{s:o, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:s, "
+			 "s:o, s:s, s:s,"
+			 " s:o, s:i, s:i, s:i, s:o, s:o, s:s, s:o, s:o, s:o}",
 			 "name", json_text(i->name), "kind", kind_name(i->kind), "backend",
 			 backend_name(i->backend), "wait", wait_name(i->wait), "size",
 			 json_uint(i->capacity), "slots", json_uint(i->slots), "slot_size",
 			 json_uint(i->slot_size), "max_record", json_uint(i->max_record),
 			 "segment_size", json_uint(i->segment_size), "page_size",
 			 json_uint(i->page_size), "peers", json_uint(i->peers), "persistent",
-			 (int)((i->flags & QUOIT_PERSISTENT) != 0), "uid", (int)i->uid, "owner",
-			 user_name(i->uid), "gid", (int)i->gid, "group", group_name(i->gid), "mode",
+			 (int)((i->flags & QUOIT_PERSISTENT) != 0), "uid", json_uint(i->uid), "owner",
+			 user_name(i->uid), "gid", json_uint(i->gid), "group", group_name(i->gid), "mode",
 			 mode, "created_ns", json_uint(i->created_ns), "creator_pid",
 			 (int)i->creator_pid, "sysv_id", (int)i->sysv_id, "version",
 			 (int)i->version, "incompat", json_uint(i->incompat), "compat",
-			 json_uint(i->compat), "uuid", uuid);
+			 json_uint(i->compat), "uuid", uuid, "heap_size",
+			 json_uint(i->heap_size), "heap_unit", json_uint(i->heap_unit),
+			 "heap_share", json_uint(i->heap_share));
 }
 
 int show_info(const char *ring, const struct quoit_inspect *v)
@@ -163,9 +169,9 @@ static void print_peer_json(const char *ring, const struct quoit_peer *p)
 	QUOIT_COUNTERS(COUNTER)
 #undef COUNTER
 	json_line("peer",
-		  json_pack("{s:o, s:i, s:s, s:i, s:i, s:s, s:o, s:s, s:o, s:o, s:s, s:o, s:o}",
-			    "name", json_text(ring), "id", (int)p->id, "role", role_name(p->role),
-			    "pid", (int)p->pid, "uid", (int)p->uid, "user", user_name(p->uid),
+		  json_pack("{s:o, s:i, s:s, s:i, s:o, s:s, s:o, s:s, s:o, s:o, s:s, s:o, s:o}",
+			    "name", json_ring(ring), "id", (int)p->id, "role", role_name(p->role),
+			    "pid", (int)p->pid, "uid", json_uint(p->uid), "user", user_name(p->uid),
 			    "command", json_text(p->command), "state", peer_state_name(p->state),
 			    "position", json_uint(p->position), "lag", json_uint(p->lag), "wait",
 			    wait_name(p->wait), "opened_ns", json_uint(p->opened_ns), "counters",

@@ -126,7 +126,7 @@ static void print_json(const struct quoit_found *f)
 	json_line("ring",
 		  json_pack("{s:o, s:o, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:f, s:i, s:i, s:i, "
 			    "s:i, s:b,"
-			    " s:s, s:i, s:s, s:i, s:s, s:s, s:o}",
+			    " s:s, s:o, s:s, s:o, s:s, s:s, s:o}",
 			    "name", json_text(f->name), "label", json_text(i->name), "kind",
 			    kind_name(i->kind), "backend", backend_name(i->backend), "wait",
 			    wait_name(i->wait), "size", json_uint(i->capacity), "segment_size",
@@ -134,8 +134,8 @@ static void print_json(const struct quoit_found *f)
 			    json_uint(s->capacity), "used_percent", used_percent(s), "producers",
 			    (int)s->producers, "consumers", (int)s->consumers, "alive",
 			    (int)f->alive, "dead", (int)f->dead, "stale", (int)f->stale, "state",
-			    state_name(s->state), "uid", (int)i->uid, "owner", user_name(i->uid),
-			    "gid", (int)i->gid, "group", group_name(i->gid), "mode", mode,
+			    state_name(s->state), "uid", json_uint(i->uid), "owner", user_name(i->uid),
+			    "gid", json_uint(i->gid), "group", group_name(i->gid), "mode", mode,
 			    "created_ns", json_uint(i->created_ns)));
 }
 

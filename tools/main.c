@@ -3,11 +3,10 @@
  * quoit: looks after rings. The table of commands is here, each command in a file of its own or
  * with its kin.
  */
-#include <signal.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tool.h"
 
@@ -31,26 +30,14 @@ const struct command commands[] = {
 	{NULL, NULL, NULL, NULL, NULL},
 };
 
-/* A ring whose file is cut off while it is looked at kills the one who looks. */
-static void on_sigbus(int number)
-{
-	static const char text[] =
-		": the ring's file was cut off while it was read; see who truncated it\n";
-	const char *ring = globals.ring != NULL ? globals.ring : "a ring";
-	bool told = write(STDERR_FILENO, "quoit: ", 7) == 7 &&
-		    write(STDERR_FILENO, ring, strlen(ring)) >= 0 &&
-		    write(STDERR_FILENO, text, sizeof(text) - 1) >= 0;
-
-	(void)number, (void)told;
-	_exit(STATUS_CORRUPT);
-}
-
 int main(int argc, char **argv)
 {
 	const struct command *c = commands;
 	int status;
 
-	sigaction(SIGBUS, &(struct sigaction){.sa_handler = on_sigbus}, NULL);
+	/* A ring whose file is cut off while it is looked at is an error, not our death. */
+	if (quoit_guard() != 0)
+		say("no guard against rings that are cut off");
 	global_options(argc, argv);
 	argv += optind;
 	argc -= optind;

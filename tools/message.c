@@ -28,6 +28,7 @@ static const struct {
 	{EIDRM, STATUS_NOT_FOUND, "somebody removed it just now"},
 	{EACCES, STATUS_PERMISSION, "ask its owner for 'quoit chmod', see 'quoit ls'"},
 	{EPERM, STATUS_PERMISSION, "only its owner and root may do that, see 'quoit ls'"},
+	{EBADF, STATUS_NOT_FOUND, "fd:N is one that we inherited, see 'quoit create NAME -- COMMAND'"},
 	{EROFS, STATUS_PERMISSION, "its file system is mounted read-only"},
 	{EPROTO, STATUS_LAYOUT, "it is no ring, cut off, or made by another version of quoit"},
 	{ELOOP, STATUS_LAYOUT, "symbolic links are not followed, name the file itself"},
@@ -64,6 +65,33 @@ int ring_error(const char *ring, const char *what, int error)
 	return status_of(error);
 }
 
+static const char *known;
+static struct quoit_info known_info;
+
+void know_ring(const char *ring, const struct quoit_inspect *v)
+{
+	known_info.size = sizeof(known_info);
+	known = quoit_inspect_info(v, &known_info) == 0 ? ring : NULL;
+}
+
+void look_up_ring(const char *ring)
+{
+	struct quoit_inspect *v;
+
+	known = NULL;
+	if (quoit_inspect_open(ring, NULL, NULL, &v) != 0)
+		return;
+	know_ring(ring, v);
+	quoit_inspect_close(v);
+}
+
+json_t *json_ring(const char *ring)
+{
+	return json_text(known != NULL && strcmp(known, ring) == 0 && known_info.name[0] != 0
+				 ? known_info.name
+				 : ring);
+}
+
 void print_problem(void *problems, int severity, uint64_t offset, const char *text)
 {
 	static const char *const names[] = {"note", "repairable", "corrupt"};
@@ -77,7 +105,7 @@ void print_problem(void *problems, int severity, uint64_t offset, const char *te
 		return;
 	if (globals.json && !p->to_stderr) {
 		json_line("problem",
-			  json_pack("{s:o, s:s, s:o, s:o}", "name", json_text(p->ring), "severity",
+			  json_pack("{s:o, s:s, s:o, s:o}", "name", json_ring(p->ring), "severity",
 				    name, "offset", json_uint(offset), "problem", json_text(text)));
 		return;
 	}
@@ -92,5 +120,8 @@ int open_view(const char *ring, struct problems *problems, struct quoit_inspect 
 
 	problems->ring = ring;
 	r = quoit_inspect_open(ring, print_problem, problems, ret);
-	return r != 0 ? ring_error(ring, "open", r) : STATUS_OK;
+	if (r != 0)
+		return ring_error(ring, "open", r);
+	know_ring(ring, *ret);
+	return STATUS_OK;
 }

@@ -37,12 +37,14 @@ static json_t *payload_json(const struct quoit_record *record, size_t most, cons
 
 static void print_json(const char *ring, const struct quoit_record *record, size_t most)
 {
-	json_t *object = json_pack("{s:o, s:o, s:o, s:s, s:o, s:o}", "name", json_text(ring),
+	json_t *object = json_pack("{s:o, s:o, s:o, s:s, s:o, s:o}", "name", json_ring(ring),
 				   "position", json_uint(record->position), "offset",
 				   json_uint(record->offset), "state", state_of(record), "type",
 				   json_uint(record->type), "length", json_uint(record->len));
 	const char *key;
 
+	if (record->heap != 0)
+		json_object_set_new(object, "heap_offset", json_uint(record->heap));
 	if (record->owner != UINT32_MAX)
 		json_object_set_new(object, "owner", json_uint(record->owner));
 	if (record->data != NULL) {

@@ -58,7 +58,7 @@ static json_t *counters_json(const struct quoit_counters *c)
 static json_t *stats_json(const char *ring, const struct quoit_stats *s)
 {
 	return json_pack("{s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
-			 json_text(ring), "state", state_name(s->state), "producers",
+			 json_ring(ring), "state", state_name(s->state), "producers",
 			 (int)s->producers, "consumers", (int)s->consumers, "head",
 			 json_uint(s->head), "tail", json_uint(s->tail), "used", json_uint(s->used),
 			 "capacity", json_uint(s->capacity), "producer_deaths",
@@ -67,17 +67,62 @@ static json_t *stats_json(const char *ring, const struct quoit_stats *s)
 			 "consumed", counters_json(&s->consumed));
 }
 
+/* How much of what is free a block of the largest size leaves unused, percent. */
+static double fragmented(const struct quoit_heap_stats *h)
+{
+	return h->free != 0 ? 100.0 - 100.0 * (double)h->largest / (double)h->free : 0;
+}
+
+static void print_heap(const struct quoit_heap_stats *h)
+{
+	static const struct column columns[] = {
+		{"HEAP", false}, {"BYTES", true}, {"%", true}, {"MEANING", false}};
+	struct table *t = table_new(columns, 4);
+
+#define LINE(name, value, meaning)                                                                 \
+	(table_cell(t, name), table_cell(t, "%" PRIu64, value),                                    \
+	 table_cell(t, "%.0f", 100.0 * (double)(value) / (double)h->total), table_cell(t, meaning))
+	putchar('\n');
+	LINE("total", h->total, "of the section");
+	LINE("used", h->used, "owned by producers");
+	LINE("free", h->free, "anybody's to take");
+	LINE("largest", h->largest, "longest stretch of free ones");
+	LINE("orphaned", h->orphaned, "left by producers that have gone, until it is read");
+#undef LINE
+	table_cell(t, "fragmented");
+	table_cell(t, "-");
+	table_cell(t, "%.0f", fragmented(h));
+	table_cell(t, "of what is free, not in the longest stretch");
+	table_print(t);
+}
+
+static json_t *heap_json(const struct quoit_heap_stats *h)
+{
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:f}", "total", json_uint(h->total),
+			 "used", json_uint(h->used), "free", json_uint(h->free), "largest_free",
+			 json_uint(h->largest), "orphaned", json_uint(h->orphaned), "unit",
+			 json_uint(h->unit), "fragmented_percent", fragmented(h));
+}
+
 int show_stats(const char *ring, const struct quoit_inspect *v)
 {
 	struct quoit_stats stats = {.size = sizeof(stats)};
-	int r = quoit_inspect_stats(v, &stats);
+	struct quoit_heap_stats heap = {.size = sizeof(heap)};
+	int r = quoit_inspect_stats(v, &stats), h = quoit_inspect_heap_stats(v, &heap);
 
 	if (r != 0)
 		return ring_error(ring, "read the counters of", r);
-	if (globals.json)
-		json_line("stats", stats_json(ring, &stats));
-	else
-		print_totals(&stats);
+	if (globals.json) {
+		json_t *object = stats_json(ring, &stats);
+
+		if (h == 0)
+			json_object_set_new(object, "heap", heap_json(&heap));
+		json_line("stats", object);
+		return STATUS_OK;
+	}
+	print_totals(&stats);
+	if (h == 0)
+		print_heap(&heap);
 	return STATUS_OK;
 }
 

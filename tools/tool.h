@@ -108,6 +108,12 @@ struct problems {
 	unsigned repairable, corrupt;
 };
 void print_problem(void *problems, int severity, uint64_t offset, const char *text);
+/* From here on json_ring() knows this operand by its canonical name, if that can be told: by a view
+ * of it, or by a look of its own. */
+void know_ring(const char *ring, const struct quoit_inspect *v);
+void look_up_ring(const char *ring);
+/* The ring's canonical name: the same in all objects, however it was named on the command line. */
+json_t *json_ring(const char *ring);
 /* Open a view; tells of problems, and what went wrong. 0 or an exit code. */
 int open_view(const char *ring, struct problems *problems, struct quoit_inspect **ret);
 

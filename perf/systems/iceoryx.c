@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "perf/systems/iceoryx.h"
 #include "perf/systems/loops.h"
@@ -33,6 +34,11 @@ static int iceoryx_supports(const struct perf_cell *cell)
 	       cell->size <= 64 * 1024 && cell->depth >= QUEUE_MAX;
 }
 
+static void runtime_name(char *name, size_t size, uint32_t pid)
+{
+	snprintf(name, size, "quoit-perf-%u", pid);
+}
+
 static int iceoryx_open(struct perf_context *x)
 {
 	pid_t pid = perf_iceoryx_roudi();
@@ -51,6 +57,14 @@ static void iceoryx_close(struct perf_context *x)
 		return;
 	kill(pid, SIGTERM);
 	waitpid(pid, NULL, 0);
+	/* Its run-time leaves a lock file for each process that used it. */
+	for (uint32_t i = 0; i < x->cell->producers + x->cell->consumers; i++) {
+		char name[64], path[80];
+
+		runtime_name(name, sizeof(name), x->control->report[i].pid);
+		snprintf(path, sizeof(path), "/tmp/%s.lock", name);
+		unlink(path);
+	}
 }
 
 static void make_publisher(struct iceoryx_end *e, const char *name)
@@ -81,7 +95,7 @@ static int iceoryx_enter(struct perf_side *s)
 		return -ENOMEM;
 	memset(e, 0, sizeof(*e));
 	e->size = s->cell->size;
-	snprintf(name, sizeof(name), "perf-%d-%d", (int)s->role, (int)getpid());
+	runtime_name(name, sizeof(name), s->report->pid);
 	iox_set_loglevel(Iceoryx_LogLevel_Off);
 	iox_runtime_init(name);
 	if (s->role != PERF_PRODUCE && s->role != PERF_SCHEDULE)

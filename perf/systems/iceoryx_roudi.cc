@@ -20,7 +20,8 @@ extern "C" pid_t perf_iceoryx_roudi(void)
 
 	if (pid != 0)
 		return pid < 0 ? -errno : pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* It has files and shared memory to clear away. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	perf_unpin();
 
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);

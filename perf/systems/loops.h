@@ -128,8 +128,8 @@ PERF_INLINE void perf_produce(struct perf_side *s, const struct perf_ops *ops, e
 {
 	uint64_t id = kind == PERF_MPMC ? (uint64_t)(s->index + 1) << 48 : 0;
 	uint64_t first = id, sum = 0;
-	/* How often to look at the clock: rings that collapse take long for a thousand. */
-	uint32_t chunk = kind == PERF_SPSC && ops->size < 4096 ? 1024 : 64;
+	/* How often to look whether it is over: rings that collapse take long for a thousand. */
+	uint32_t chunk = kind == PERF_MPMC ? 8 : ops->size < 4096 ? 1024 : 64;
 
 	while (!perf_load(&s->control->stop)) {
 		for (uint32_t i = 0; i < chunk; i++) {

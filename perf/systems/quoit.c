@@ -6,6 +6,8 @@
  *   copy     quoit_send and quoit_recv; batches: quoit_send_batch and quoit_recv_batch
  *   inplace  quoit_reserve and quoit_commit, quoit_peek and quoit_advance; batches are sent by
  *            quoit_send_batch and read by quoit_peek_batch
+ *
+ * quoit-heap is the same ring with records that lie in its heap section.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +69,12 @@ static void name_ring(char *name, size_t size, enum perf_policy policy)
 		snprintf(name, size, "shm:%.100s", unique);
 }
 
+/* All records in the heap, `depth` of them and no more; whole units, so jemalloc is not asked. */
+static int heap_supports(const struct perf_cell *cell)
+{
+	return quoit_supports(cell) && cell->batch == 1 && cell->size % 65536 == 0;
+}
+
 static int create_ring(struct perf_context *x, unsigned i)
 {
 	const struct perf_cell *cell = x->cell;
@@ -75,7 +83,11 @@ static int create_ring(struct perf_context *x, unsigned i)
 	int error;
 
 	opt.wait = wait_of(cell->policy);
-	if (cell->kind == PERF_MPMC) {
+	if (x->system->group == PERF_HEAP) {
+		opt.kind = cell->kind == PERF_MPMC ? QUOIT_MPMC : QUOIT_SPSC;
+		opt.heap_size = (uint64_t)cell->depth * cell->size;
+		opt.capacity = 1 << 16;
+	} else if (cell->kind == PERF_MPMC) {
 		opt.kind = QUOIT_MPMC;
 		opt.slot_size = cell->size;
 		opt.capacity = (uint64_t)cell->depth * (16 + cell->size);
@@ -378,6 +390,20 @@ const struct perf_system perf_quoit = {
 		    1u << PERF_SYSVSEM | 1u << PERF_EVENTFD,
 	.note = "this library; records of any length, between processes",
 	.supports = quoit_supports,
+	.open = quoit_open,
+	.close = quoit_close,
+	.enter = quoit_enter,
+	.leave = quoit_leave,
+	.run = quoit_run,
+};
+
+const struct perf_system perf_quoit_heap = {
+	.name = "quoit-heap",
+	.group = PERF_HEAP,
+	.policies = 1u << PERF_SPIN | 1u << PERF_FUTEX | 1u << PERF_YIELD | 1u << PERF_SEM |
+		    1u << PERF_SYSVSEM | 1u << PERF_EVENTFD,
+	.note = "this library; records in the heap section",
+	.supports = heap_supports,
 	.open = quoit_open,
 	.close = quoit_close,
 	.enter = quoit_enter,

@@ -54,4 +54,53 @@ crash_test(
 	freeze-wrap crash_freeze --every ${freeze_every} --from ${from} --start 18446744073709551000
 )
 
+# The soak, and each of its faults planted. An hour of it by hand: docs/CRASH.md.
+foreach(backend shm sysv file memfd)
+	set(seconds 3)
+	if(backend STREQUAL shm)
+		set(seconds 5)
+	endif()
+	quoit_add_program_test(
+		crash-soak-mpmc-${backend} crash crash_soak --kind mpmc --backend ${backend} --seconds ${seconds}
+		TIMEOUT 240
+	)
+	quoit_add_program_test(
+		crash-soak-spsc-${backend} crash crash_soak --kind spsc --backend ${backend} --seconds 3
+		TIMEOUT 240
+	)
+endforeach()
+foreach(kind spsc mpmc)
+	quoit_add_program_test(
+		crash-soak-${kind}-wrap crash crash_soak --kind ${kind} --start wrap --seconds 3 --renew 1
+		TIMEOUT 240
+	)
+	quoit_add_program_test(
+		crash-soak-${kind}-faults crash crash_soak --kind ${kind} --seconds 0.5
+		--sabotage all TIMEOUT 240
+	)
+endforeach()
+
+# How soon a death is made good: here only that what is counted on the way is right.
+quoit_add_program_test(
+	crash-recovery crash crash_recovery --wait futex --kills 5 --round-ms 50 --rounds 1
+)
+quoit_add_program_test(crash-recovery-waits crash crash_recovery --what told-consumer --kills 1)
+
+# The heap: at random, stopped too; and at so-manieth instructions of each operation on it.
+if(QUOIT_HEAP_JEMALLOC AND TARGET crash_heap_kill)
+	foreach(program heap_kill heap_step)
+		target_link_libraries(crash_${program} PRIVATE ${QUOIT_HEAP_JEMALLOC})
+	endforeach()
+	quoit_add_program_test(crash-heap-kill-spsc crash crash_heap_kill --kind spsc --rounds 50)
+	quoit_add_program_test(
+		crash-heap-kill-mpmc crash crash_heap_kill --kind mpmc --peers 2 --rounds 50
+	)
+	quoit_add_program_test(
+		crash-heap-stop crash crash_heap_kill --kind mpmc --peers 3 --rounds 30 --stop
+	)
+	if(NOT QUOIT_SANITIZE)
+		quoit_add_program_test(crash-heap-step crash crash_heap_step --every 311 --from 7)
+	endif()
+endif()
+
 include(${CMAKE_CURRENT_LIST_DIR}/step.cmake OPTIONAL)

@@ -14,14 +14,16 @@
 
 extern const char __executable_start, etext;
 
-#define WHYS 3 /* failures told for each row */
+#define WHYS  3 /* failures told for each row */
+#define TRIES 4 /* to bring a victim to an instruction */
 
 struct options {
 	const char *op, *state, *kind, *backend;
-	unsigned stride; /* every so manieth instruction */
-	unsigned max;    /* kills for each row, at most; 0: no limit */
-	unsigned jobs;   /* rows at one time */
-	int64_t at;      /* only this instruction, or -1 */
+	unsigned stride;   /* every so manieth instruction */
+	unsigned max;      /* kills for each row, at most; 0: no limit */
+	unsigned jobs;     /* rows at one time */
+	int64_t at;        /* only this instruction, or -1 */
+	unsigned from, to; /* only instructions from .. to - 1 */
 	bool list, pairs;
 };
 
@@ -156,10 +158,15 @@ static uint32_t stride_for(const struct row *row, const struct options *o)
 static void run_at(struct world *w, const struct row *row, struct ledger *l, const char *name,
 		   int64_t k, bool wakes, struct result *res)
 {
-	enum stop s = run_timed(w, row, l, name, k, wakes, res);
+	bool missed = true;
 
-	if (k >= 0 && s == RETURNED && !(row->pair && k % 2 != 0))
-		res->missed++;
+	/* Once in a while a clock sends it another way: again. */
+	for (int tries = 0; missed && tries < TRIES; tries++) {
+		enum stop s = run_timed(w, row, l, name, k, wakes, res);
+
+		missed = k >= 0 && s == RETURNED && !(row->pair && k % 2 != 0) && w->why[0] == '\0';
+	}
+	res->missed += missed;
 	if (w->why[0] != '\0')
 		tell_failure(row, w, res, k >= 0 ? k : (int64_t)trace.n);
 }
@@ -180,6 +187,8 @@ static void run_row(const struct row *row, const struct options *o, struct resul
 	stride = stride_for(row, o);
 	for (uint32_t k = 0; k < trace.n; k++) {
 		if (o->at >= 0 ? k != o->at : !eligible(row, k) || since++ % stride != 0)
+			continue;
+		if (k < o->from || k >= o->to)
 			continue;
 		run_at(w, row, l, name, k, true, res);
 	}
@@ -241,8 +250,9 @@ static unsigned table(const struct options *o, struct row *rows)
 		for (unsigned s = 0; s < STATES; s++)
 			for (size_t k = 0; k < TEST_COUNT(test_kinds); k++)
 				for (size_t b = 0; b < TEST_COUNT(test_backends); b++) {
-					r = (struct row){&ops[i], (enum state)s, test_kinds[k],
-							 test_backends[b], o->pairs};
+					r = (struct row){&ops[i],       (enum state)s,
+							 test_kinds[k], test_backends[b],
+							 o->pairs,      NULL};
 					if (makes_sense(&r) && wanted(o->op, r.op->name) &&
 					    wanted(o->state, state_names[s]) &&
 					    wanted(o->kind, quoit_kind_name(r.kind)) &&
@@ -293,6 +303,7 @@ static int usage(FILE *f, int code)
 		"  --stride N        kill at every Nth instruction (1)\n"
 		"  --max-kills N     for each row; a longer stride where there are more\n"
 		"  --at K            only at instruction K\n"
+		"  --from K, --to K  only instructions K and later; before K\n"
 		"  --jobs N          rows at one time (2)\n"
 		"  --pairs           at the instruction, first let others go through operations; "
 		"then\n"
@@ -319,11 +330,12 @@ static int read_options(int argc, char **argv, struct options *o)
 		{"op", 1, NULL, 'o'},      {"state", 1, NULL, 's'},  {"kind", 1, NULL, 'k'},
 		{"backend", 1, NULL, 'b'}, {"stride", 1, NULL, 'n'}, {"max-kills", 1, NULL, 'm'},
 		{"at", 1, NULL, 'a'},      {"jobs", 1, NULL, 'j'},   {"pairs", 0, NULL, 'p'},
-		{"list", 0, NULL, 'l'},    {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0},
+		{"from", 1, NULL, 'f'},    {"to", 1, NULL, 't'},     {"list", 0, NULL, 'l'},
+		{"help", 0, NULL, 'h'},    {NULL, 0, NULL, 0},
 	};
 	int c;
 
-	*o = (struct options){.stride = 1, .jobs = 2, .at = -1};
+	*o = (struct options){.stride = 1, .jobs = 2, .at = -1, .to = UINT32_MAX};
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		switch (c) {
 		case 'o':
@@ -346,6 +358,12 @@ static int read_options(int argc, char **argv, struct options *o)
 			break;
 		case 'a':
 			o->at = number(optarg);
+			break;
+		case 'f':
+			o->from = number(optarg);
+			break;
+		case 't':
+			o->to = number(optarg);
 			break;
 		case 'j':
 			o->jobs = number(optarg);

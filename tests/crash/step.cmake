@@ -27,3 +27,6 @@ quoit_add_program_test(crash-step-life crash crash_step --op ${life} --max-kills
 quoit_add_program_test(
 	crash-step-pairs crash crash_step --pairs --backend memfd --max-kills 24 --jobs 8
 )
+quoit_add_program_test(
+	crash-step-two crash crash_step_pairs --backend shm --points 2 --jobs 6
+)

@@ -13,7 +13,7 @@
 #include "tests/support.h"
 
 /* Who wrote a record. */
-enum { VICTIM = 1, SURVIVOR = 2, SUCCESSOR = 3, PREDECESSOR = 4, WRITERS = 5 };
+enum { VICTIM = 1, SURVIVOR = 2, SUCCESSOR = 3, PREDECESSOR = 4, OTHER_VICTIM = 5, WRITERS = 6 };
 
 #define SEQS       512u /* most records of one writer */
 #define LEN_MAX    600u
@@ -60,6 +60,7 @@ struct row {
 	enum quoit_kind kind;
 	enum quoit_backend backend;
 	bool pair; /* while the victim stands at the instruction, others go through operations */
+	const struct op *other; /* step_pairs.c: a second victim's operation, or NULL */
 };
 
 /* A record that a process other than the parent has taken. */

@@ -12,6 +12,7 @@
 
 struct victim {
 	const struct row *row;
+	uint32_t writer;
 	struct ledger *l;
 	const char *name; /* to create, attach and remove by */
 	struct quoit *q;
@@ -32,8 +33,9 @@ enum {
 	REAPS = 16, /* it cleans up after a dead one: may die half-way and have it counted twice */
 	SENDS = 32, /* `most` records of the victim may be in */
 	TAKES = 64, /* `most` records may be gone with the victim */
-	NO_RING = 128, /* nothing there at first */
-	UNMAKES = 256, /* the ring goes */
+	NO_RING = 128,   /* nothing there at first */
+	UNMAKES = 256,   /* the ring goes */
+	ANNOUNCES = 512, /* it makes ready to sleep, and does not */
 };
 
 struct op {
@@ -59,7 +61,7 @@ struct op {
 static void fill_next(struct victim *v)
 {
 	v->len = record_len(v->row, v->l->sent);
-	v->type = test_record_fill(v->buf[0], v->len, VICTIM, v->l->sent);
+	v->type = test_record_fill(v->buf[0], v->len, v->writer, v->l->sent);
 }
 
 static int run_reserve(struct victim *v)
@@ -97,7 +99,7 @@ static void prepare_batch(struct victim *v)
 
 		m->data = v->buf[i];
 		m->len = record_len(v->row, v->l->sent + i);
-		m->type = test_record_fill(m->data, m->len, VICTIM, v->l->sent + i);
+		m->type = test_record_fill(m->data, m->len, v->writer, v->l->sent + i);
 	}
 }
 
@@ -109,6 +111,24 @@ static int run_send_batch(struct victim *v)
 static int run_send_wait(struct victim *v)
 {
 	return quoit_send(v->p, v->buf[0], v->len, v->type, NULL);
+}
+
+/* The half of a commit that tells a sleeper. */
+static int run_wake_p(struct victim *v)
+{
+	quoit__wake_consumers(v->p);
+	return 0;
+}
+
+static int run_announce_p(struct victim *v)
+{
+	(void)sync_announce(v->p->ep.sleeps_on, (enum sync_backend)v->p->ep.wait);
+	return 0;
+}
+
+static int run_arm_p(struct victim *v)
+{
+	return quoit_producer_arm(v->p, v->len);
 }
 
 static int run_close_p(struct victim *v)
@@ -155,6 +175,23 @@ static int run_recv_batch(struct victim *v)
 static int run_recv_wait(struct victim *v)
 {
 	return quoit_recv(v->c, v->l->buf, LEN_MAX, &v->l->msgs[0], NULL);
+}
+
+static int run_wake_c(struct victim *v)
+{
+	quoit__wake(&v->c->ep, v->c->ep.wakes, QUOIT_ROLE_PRODUCER);
+	return 0;
+}
+
+static int run_announce_c(struct victim *v)
+{
+	(void)sync_announce(v->c->ep.sleeps_on, (enum sync_backend)v->c->ep.wait);
+	return 0;
+}
+
+static int run_arm_c(struct victim *v)
+{
+	return quoit_consumer_arm(v->c);
 }
 
 static int run_close_c(struct victim *v)
@@ -230,6 +267,12 @@ static const struct op ops[] = {
 	{"recv-batch", C, TAKES, 4, COMMON, NULL, run_recv_batch},
 	{"send-wait", P, SENDS | SLEEPS, 1, SLEEPER, fill_next, run_send_wait},
 	{"recv-wait", C, TAKES | SLEEPS, 1, SLEEPER, NULL, run_recv_wait},
+	{"wake-p", P, 0, 0, SLEEPER, NULL, run_wake_p},
+	{"wake-c", C, 0, 0, SLEEPER, NULL, run_wake_c},
+	{"announce-p", P, ANNOUNCES, 0, SLEEPER, NULL, run_announce_p},
+	{"announce-c", C, ANNOUNCES, 0, SLEEPER, NULL, run_announce_c},
+	{"arm-p", P, ANNOUNCES, 0, B(EVENTFD), fill_next, run_arm_p},
+	{"arm-c", C, ANNOUNCES, 0, B(EVENTFD), NULL, run_arm_c},
 	{"reap-p", P, SENDS | REAPS, 1, B(DEAD_C), fill_next, run_send},
 	{"reap-c", C, TAKES | REAPS, 1, B(DEAD_P), prepare_drained, run_recv},
 	{"open-p", P, OPENS | REAPS, 0, B(EMPTY) | B(HALF) | B(WRAP) | B(LENT) | B(DEAD_P), NULL,
@@ -238,10 +281,10 @@ static const struct op ops[] = {
 	 run_open_c},
 	{"close-p", P, CLOSES, 0, ROOM, prepare_reserved, run_close_p},
 	{"close-c", C, CLOSES, 0, FILLED, prepare_peeked, run_close_c},
-	{"repair", NONE, DETACHED | REAPS, 0, B(DEAD_P) | B(DEAD_C), NULL, run_repair},
-	{"attach", NONE, DETACHED, 0, B(EMPTY) | B(HALF), NULL, run_attach},
+	{"repair", NONE, DETACHED | REAPS, 0, B(LENT) | B(DEAD_P) | B(DEAD_C), NULL, run_repair},
+	{"attach", NONE, DETACHED, 0, B(EMPTY) | B(HALF) | B(LENT), NULL, run_attach},
 	{"create", NONE, DETACHED | NO_RING, 0, B(EMPTY) | B(WRAP), prepare_options, run_create},
-	{"remove", NONE, DETACHED | UNMAKES, 0, B(EMPTY) | B(HALF), NULL, run_remove},
+	{"remove", NONE, DETACHED | UNMAKES, 0, B(EMPTY) | B(HALF) | B(LENT), NULL, run_remove},
 };
 
 #undef B
@@ -256,6 +299,12 @@ static __attribute__((noinline)) void operation_returned(struct ledger *l, int r
 	atomic_store_explicit(&l->returned, 1, memory_order_release);
 }
 
+/* Is it the victim that sleeps, or is about to? Else it is the other side. */
+static inline bool sleeps_itself(const struct row *row)
+{
+	return (row->op->flags & (SLEEPS | ANNOUNCES)) != 0;
+}
+
 /* How many records a producer victim puts in first. */
 static uint32_t prepared_records(const struct row *row)
 {
@@ -263,7 +312,7 @@ static uint32_t prepared_records(const struct row *row)
 		return row->kind == QUOIT_SPSC ? 9 : 8;
 	if (row->state == DEAD_C)
 		return 16; /* full, but not found out yet: nobody has looked after the peers */
-	if (row->state == FULL || (row->op->flags & SLEEPS) != 0)
+	if (row->state == FULL || sleeps_itself(row))
 		return SEQS;
 	return 0;
 }
@@ -273,7 +322,7 @@ static void victim_fill(struct victim *v)
 	struct ledger *l = v->l;
 
 	for (uint32_t n = prepared_records(v->row); l->sent < n; l->sent++) {
-		int r = record_send(v->row, v->p, VICTIM, l->sent, QUOIT_NOWAIT);
+		int r = record_send(v->row, v->p, v->writer, l->sent, QUOIT_NOWAIT);
 
 		if (r == -EAGAIN)
 			break;
@@ -294,11 +343,11 @@ static int victim_main(void *arg)
 		VICTIM_MUST(quoit_producer_open(v->q, &v->p) == 0);
 	if ((op->flags & OPENS) == 0 && op->role == QUOIT_ROLE_CONSUMER)
 		VICTIM_MUST(quoit_consumer_open(v->q, &v->c) == 0);
-	if ((op->flags & SLEEPS) != 0 && v->p != NULL)
+	if (sleeps_itself(v->row) && v->p != NULL)
 		VICTIM_MUST(quoit_producer_set_wait(v->p, wait_of(v->row->state)) == 0);
-	if ((op->flags & SLEEPS) != 0 && v->c != NULL)
+	if (sleeps_itself(v->row) && v->c != NULL)
 		VICTIM_MUST(quoit_consumer_set_wait(v->c, wait_of(v->row->state)) == 0);
-	if (v->p != NULL)
+	if (v->p != NULL && v->writer == VICTIM)
 		victim_fill(v);
 	if (op->prepare != NULL)
 		op->prepare(v);

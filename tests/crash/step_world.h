@@ -26,6 +26,8 @@ struct world {
 	struct quoit_msg lent; /* and our loan */
 	bool lending, voiding; /* that is so */
 	bool woken;            /* the sleeping victim has been woken */
+	bool unordered;        /* records may come out of order */
+	uint32_t may_miss; /* records that victims were about to take, which ones is not known */
 
 	/* The account, by writer. */
 	uint32_t sure[WRITERS],
@@ -67,7 +69,8 @@ static inline void note_record(struct world *w, const void *data, const struct q
 		return;
 	}
 	/* SPSC never changes the order; where a reader died or a slot was voided, MPMC may. */
-	if (got.seq < w->last[got.writer] && w->row->state != LENT && w->row->state != DEAD_C &&
+	if (got.seq < w->last[got.writer] && !w->unordered && w->row->state != LENT &&
+	    w->row->state != DEAD_C &&
 	    (w->row->kind == QUOIT_SPSC || w->row->op->role != QUOIT_ROLE_CONSUMER))
 		fail(w, "record %u of writer %u after %u", got.seq, got.writer,
 		     w->last[got.writer] - 1);
@@ -200,7 +203,7 @@ static inline int predecessor_main(void *arg)
 		memset(payload, 0xee, 24);
 	} else {
 		MUST(quoit_consumer_open(q, &c) == 0);
-		if (w->sp != NULL)
+		if (w->sp != NULL && w->row->op->role != QUOIT_ROLE_PRODUCER)
 			MUST(quoit_peek(c, &msg) == 1);
 	}
 	atomic_store_explicit(&l->before_ready, 1, memory_order_release);
@@ -293,7 +296,9 @@ static inline bool wants_survivor(const struct row *row, enum quoit_role role)
 {
 	if (row->state == (role == QUOIT_ROLE_PRODUCER ? DEAD_P : DEAD_C))
 		return false;
-	if (is_asleep(row->state) && (row->op->flags & SLEEPS) == 0)
+	if (is_asleep(row->state) && !sleeps_itself(row))
+		return false;
+	if (row->other != NULL && row->kind == QUOIT_SPSC && row->other->role == role)
 		return false;
 	return row->op->role != role || row->state == LENT ||
 	       (row->pair && row->kind == QUOIT_MPMC);
@@ -310,7 +315,7 @@ static inline void world_make(struct world *w, const struct row *row, struct led
 	w->l = l;
 	w->made = made;
 	w->told_ms = -1;
-	w->v = (struct victim){.row = row, .l = l, .name = w->name};
+	w->v = (struct victim){.row = row, .writer = VICTIM, .l = l, .name = w->name};
 	if ((row->op->flags & NO_RING) != 0) {
 		w->v.name = made;
 	} else {
@@ -331,7 +336,7 @@ static inline void world_make(struct world *w, const struct row *row, struct led
 			test_kill(pid);
 			w->sure[PREDECESSOR] = w->maybe[PREDECESSOR] = l->before_sent;
 		}
-		if (is_asleep(s) && (row->op->flags & SLEEPS) == 0) {
+		if (is_asleep(s) && !sleeps_itself(row)) {
 			w->sleeper = test_spawn(sleeper_main, w);
 			wait_for_sleeper(w);
 		}

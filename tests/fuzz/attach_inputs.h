@@ -4,8 +4,6 @@
 #ifndef QUOIT_TESTS_FUZZ_ATTACH_INPUTS_H
 #define QUOIT_TESTS_FUZZ_ATTACH_INPUTS_H
 
-#define INPUT_MAX 16384
-
 static size_t put_patch(uint8_t *to, uint64_t word, const void *bytes, uint8_t n)
 {
 	to[0] = (uint8_t)word;
@@ -56,6 +54,7 @@ static size_t random_input(uint64_t *seed, uint8_t *input)
 	const struct image *image = &images[flags & FLAG_MPMC];
 	size_t n = test_random_below(seed, 64), used = 2 + n;
 
+	make_images();
 	flags |= test_random_below(seed, 32) == 0 ? FLAG_CUT : 0;
 	input[0] = (uint8_t)flags;
 	input[1] = (uint8_t)n;
@@ -74,54 +73,8 @@ static size_t random_input(uint64_t *seed, uint8_t *input)
 	return used;
 }
 
-static void write_file(const char *path, const void *bytes, size_t n)
-{
-	FILE *f = fopen(path, "wb");
-
-	MUST(f != NULL && fwrite(bytes, 1, n, f) == n && fclose(f) == 0);
-}
-
-static int make_rounds(unsigned rounds, uint64_t seed, const char *save)
-{
-	static uint8_t input[INPUT_MAX];
-
-	(void)LLVMFuzzerTestOneInput((const uint8_t *)"\0\0", 2); /* makes the images */
-	for (unsigned i = 0; i < rounds; i++) {
-		uint64_t state = seed * UINT64_C(1000003) + i;
-		size_t n = random_input(&state, input);
-
-		if (i % 1000 == 0)
-			alarm(60); /* for a thousand: a hang is noticed */
-		if (save != NULL)
-			write_file(save, input, n);
-		(void)LLVMFuzzerTestOneInput(input, n);
-	}
-	alarm(0);
-	printf("attach: %u made-up inputs from seed %llu: ok\n", rounds, (unsigned long long)seed);
-	return 0;
-}
-
-static int replay(const char *path)
-{
-	static uint8_t input[1 << 20];
-	FILE *f = fopen(path, "rb");
-	size_t n;
-
-	if (f == NULL) {
-		fprintf(stderr, "attach: cannot open %s\n", path);
-		return 1;
-	}
-	n = fread(input, 1, sizeof(input), f);
-	fclose(f);
-	alarm(10);
-	(void)LLVMFuzzerTestOneInput(input, n);
-	alarm(0);
-	printf("attach: %s: ok\n", path);
-	return 0;
-}
-
 /* One input for each place where distrust is due. */
-static int make_seeds(const char *directory)
+static void make_seeds(const char *directory)
 {
 	/* Every operation, with a small and a large argument. */
 	static const uint8_t program[] = {
@@ -157,7 +110,6 @@ static int make_seeds(const char *directory)
 			 seeds[i / 2].name);
 		write_file(path, input, used);
 	}
-	return 0;
 }
 
 #endif

@@ -1,20 +1,37 @@
 # SPDX-License-Identifier: MIT
 #
-# Hostile segments: every kept input, and made-up ones. By hand: fuzz_attach --rounds 1000000 --seed N,
-# or, configured with clang and -DQUOIT_FUZZER=ON, libfuzzer_attach CORPUS tests/fuzz/seeds.
+# Hostile segments and hostile peers: every kept input, and made-up ones. By hand, for TARGET attach,
+# image, liar or mutate: fuzz_TARGET --rounds 1000000 --seed N, or, configured with clang and
+# -DQUOIT_FUZZER=ON, libfuzzer_TARGET CORPUS tests/fuzz/seeds/TARGET.
 
-set(fuzz_rounds 20000)
-if(QUOIT_SANITIZE)
-	set(fuzz_rounds 5000)
-endif()
+# Every file that is mapped lies between guard pages: see harness.h.
+foreach(source ${sources})
+	get_filename_component(name ${source} NAME_WE)
+	foreach(target fuzz_${name} libfuzzer_${name})
+		if(TARGET ${target})
+			target_link_options(${target} PRIVATE LINKER:--wrap=mmap,--wrap=munmap)
+		endif()
+	endforeach()
+endforeach()
 
-# There is nothing in it for the thread sanitizer, and that takes the unmapped pages' place.
-if(NOT QUOIT_SANITIZE STREQUAL thread)
-	file(GLOB fuzz_seeds CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/seeds/*)
-	quoit_add_program_test(fuzz-attach-seeds fuzz fuzz_attach ${fuzz_seeds})
-	foreach(seed 1 2 3)
+# quoit_fuzz_tests(TARGET ROUNDS SEED...)
+function(quoit_fuzz_tests name rounds)
+	file(GLOB kept CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/seeds/${name}/*)
+	quoit_add_program_test(fuzz-${name}-seeds fuzz fuzz_${name} ${kept})
+	if(QUOIT_SANITIZE)
+		math(EXPR rounds "${rounds} / 4")
+	endif()
+	foreach(seed ${ARGN})
 		quoit_add_program_test(
-			fuzz-attach-${seed} fuzz fuzz_attach --rounds ${fuzz_rounds} --seed ${seed}
+			fuzz-${name}-${seed} fuzz fuzz_${name} --rounds ${rounds} --seed ${seed}
 		)
 	endforeach()
+endfunction()
+
+# There is nothing in it for the thread sanitizer, and that takes the guard pages' place.
+if(NOT QUOIT_SANITIZE STREQUAL thread)
+	quoit_fuzz_tests(attach 20000 1 2 3)
+	quoit_fuzz_tests(image 1000 1 2)
+	quoit_fuzz_tests(liar 1000 1 2)
+	quoit_fuzz_tests(mutate 150 1)
 endif()

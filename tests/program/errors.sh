@@ -11,7 +11,7 @@ expect() {
 	status=$?
 	check "${*##*/}: exit code" "$want" $status
 	check_match "${*##*/}: message" "$regex" "$text"
-	[[ $want == 2 ]] || check "${*##*/}: one line" 1 "$(wc -l <<<"$text")"
+	check "${*##*/}: one line" 1 "$(wc -l <<<"$text")"
 }
 
 for program in "$produce" "$consume"; do
@@ -22,7 +22,15 @@ for program in "$produce" "$consume"; do
 
 	# 2 usage
 	expect 2 "which ring" "$program"
-	expect 2 "unrecognized option" "$program" --nonsense x
+	expect 2 "$name: unrecognized option '--nonsense'; try '$name --help'$" "$program" --nonsense x
+	expect 2 "unrecognized option '-z'" "$program" -qz x
+	expect 2 "option '--count' requires an argument" "$program" x --count
+	expect 2 "option '-n' requires an argument" "$program" x -n
+	expect 2 "option '--create=1' takes no argument" "$program" --create=1 x
+	expect 2 "option '--lines=1' takes no argument" "$program" --lines=1 x
+	expect 2 "nobody could open it" "$program" --create --mode 0 r
+	expect 2 "use 'quoit create memfd:x -- COMMAND'" "$program" --create memfd:x
+	expect 2 "use 'quoit create memfd:x -- COMMAND'" "$program" memfd:x
 	expect 2 "one ring only" "$program" x y
 	expect 2 "'x' is not a number" "$program" --count x r
 	expect 2 "'-1' is not a number" "$program" --count=-1 r
@@ -45,6 +53,10 @@ for program in "$produce" "$consume"; do
 	expect 3 "cannot attach" "$program" -t 0.1 "file:$scratch/none"
 	expect 3 "cannot attach" "$program" -t 0.1 "sysv:0x5100fffe"
 	QUOIT_RING=shm:$tag-none expect 3 "shm:$tag-none: " "$program" -t 0
+
+	expect 3 "fd:77: cannot attach to the ring: no such open descriptor" "$program" -t 0 fd:77
+	expect 3 "file:$scratch/none/r: cannot create the ring: its folder does not exist" \
+		"$program" -t 0 --create "file:$scratch/none/r"
 
 	# 1 names that are none
 	expect 1 "names are shm:NAME" "$program" -t 0 "nonsense:x"
@@ -87,7 +99,10 @@ echo short >"$scratch/short"
 for file in zero noise short; do
 	expect 5 "file:$scratch/$file: cannot attach to the ring" "$consume" -t 0 "file:$scratch/$file"
 done
-expect 5 "cannot attach to the ring" "$consume" -t 0 --kind mpmc "$ring"
+for program in "$produce" "$consume"; do
+	expect 5 "$ring: is an spsc ring, not mpmc; leave --kind out" "$program" -t 0 --kind mpmc "$ring"
+	expect 5 "$ring: is an spsc ring, not mpmc" "$program" -t 0 --create --kind mpmc "$ring"
+done
 
 # 6 corrupt: a record whose length leads out of the ring
 new_ring "file:$scratch/ring"

@@ -45,6 +45,11 @@ expect 2 "not an interval" stat -i 0 r
 expect 2 "needs an argument" stat -i
 expect 2 "exclude each other" dump --header --records r
 
+# 3 what is named is missing, and it is not the ring
+expect 3 "no such open descriptor" info fd:77
+expect 3 "its folder does not exist; make that first" create "file:$scratch/none/r"
+expect 3 "its file does not exist; make that first" create "sysv:$scratch/none,1"
+
 # 1 names that are none, rings that are there already
 expect 1 "cannot open 'no:such': .*; names are shm:NAME" info no:such
 expect 1 "names are shm:NAME" create shm:a/b
@@ -71,6 +76,12 @@ if [[ $(id -u) == 0 ]] && setpriv --reuid 65534 --regid 65534 --clear-groups -- 
 	"${as_nobody[@]}" chmod 666 "$ring" 2>/dev/null
 	check "chmod of somebody else's ring" 4 $?
 	check_match "ls shows it all the same" "$ring .* denied " "$("${as_nobody[@]}" ls)"
+	new_ring
+	"$quoit" create -q "$ring" && "$quoit" chown nobody "$ring"
+	text=$("${as_nobody[@]}" chown root "$ring" 2>&1)
+	check "its owner may not give it away: exit code" 4 $?
+	check_match "and is told so" "'$ring': not permitted; only root may give it away" "$text"
+	ring=${rings[-2]}
 	"$quoit" chmod 644 "$ring"
 	check "read-only is enough to look" 0 "$("${as_nobody[@]}" dump "$ring" >/dev/null; echo $?)"
 	check "but not to repair" 4 "$("${as_nobody[@]}" repair "$ring" >/dev/null 2>&1; echo $?)"

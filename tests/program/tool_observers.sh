@@ -15,6 +15,10 @@ look() { # every way to look at a ring
 	"$quoit" ls
 }
 
+has_two_peers() {
+	(($("$quoit" peers -n "$1" | wc -l) == 2))
+}
+
 for kind in spsc mpmc; do
 	# At rest: not a byte changes.
 	new_ring
@@ -41,7 +45,7 @@ for kind in spsc mpmc; do
 	producer=$pid
 	start "$consume" -q -t 20 --discard --verify --summary "$scratch/consumed" "$ring"
 	consumer=$pid
-	until_true test "$("$quoit" peers -n "$ring" | wc -l)" == 2
+	until_true has_two_peers "$ring"
 	start timeout 2 "$quoit" tail -f "$ring" >/dev/null 2>&1
 	tail_f=$pid
 	for ((i = 0; i < 4; i++)); do

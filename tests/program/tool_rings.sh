@@ -101,8 +101,30 @@ until_true sh -c "'$quoit' ls -v | grep -q memfd:$tag-seen"
 path=$("$quoit" ls -J | sed -n "s/.*\"name\":\"\([^\"]*\)\",\"label\":\"memfd:$tag-seen\".*/\1/p")
 check_match "ls finds memfd rings" "^/proc/[0-9]+/fd/[0-9]+$" "$path"
 check "under a name that can be looked at" clean "$("$quoit" check "$path" | sed 's/.*: //')"
+seq 3 | "$produce" -q --lines "$path"
+check "and attached to" "1 2 3" "$("$consume" -q --lines "$path" | xargs)"
+check "but not removed for its processes" 0 "$("$quoit" check -q "$path"; echo $?)"
 kill -TERM "$creator"
 finish "$creator"
+
+# In JSON a ring has one name, however it is called on the command line.
+new_ring "$tag-named"
+"$quoit" create -q "$ring"
+echo hello | "$produce" -q "$ring"
+name='"name":"shm:'$ring'"'
+for command in info stat "stat -i 0.01 -c 1" check "dump --records" tail "repair --dry-run" "rm --dry-run"; do
+	# shellcheck disable=SC2086
+	check_match "$command --json: the canonical name" "$name" "$("$quoit" $command -J "$ring")"
+done
+check_match "rm --json: the canonical name" "$name" "$("$quoit" rm -J "$ring")"
+new_ring "$tag-named"
+"$quoit" create -q "$ring"
+start "$produce" -q -g 0 "$ring"
+producer=$pid
+until_stat "$ring" '"producers":1'
+check_match "peers --json: the canonical name" "$name" "$("$quoit" peers -J "$ring")"
+kill -KILL "$producer"
+finish "$producer"
 
 # A file ring is found while somebody has it mapped.
 new_ring "file:$scratch/used"

@@ -74,3 +74,32 @@ if(TARGET stress_wakeup)
 	)
 	set_tests_properties(stress-wakeup-control PROPERTIES WILL_FAIL ON)
 endif()
+
+# The heap: processes, and threads for the thread sanitizer. stress_heap --seconds 60 --max 67108864
+# --heap 268435456 tells how fragmented the section gets.
+if(TARGET stress_heap)
+	if(QUOIT_HEAP_JEMALLOC)
+		target_link_libraries(stress_heap PRIVATE ${QUOIT_HEAP_JEMALLOC})
+		foreach(kind spsc mpmc)
+			if(NOT QUOIT_SANITIZE STREQUAL thread)
+				quoit_add_program_test(
+					stress-heap-${kind} stress stress_heap --kind ${kind} --records 2000
+				)
+			endif()
+			quoit_add_program_test(
+				stress-heap-${kind}-threads stress stress_heap --kind ${kind} --threads
+				--records 500 --max 100000 --heap 1048576
+			)
+		endforeach()
+	endif()
+endif()
+
+# A thousand rings and eight reader threads on one set.
+if(NOT QUOIT_SANITIZE STREQUAL thread)
+	quoit_add_program_test(stress-pollset-processes stress stress_pollset --ms 1000 --kill --timeout 280
+		TIMEOUT 300
+	)
+endif()
+quoit_add_program_test(stress-pollset-threads stress stress_pollset --ms 1000 --threads --timeout 280
+	TIMEOUT 300
+)

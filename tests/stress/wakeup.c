@@ -168,8 +168,9 @@ static bool wait_for(struct side *side, uint64_t want)
 		side->sleeps++;
 		start = now_ns();
 		r = sync_sleep(&side->mine, options.backend, seq, options.nap_ns, side->pollable);
-		/* A nap may end early, and just when the counter moves: that is no stall. */
-		if (now_ns() - start >= options.nap_ns && counter(s) == want) {
+		/* A nap may end early, and just when the counter moves: that is no stall. Nor is a
+		 * wake-up that came in time to a sleeper who was late to run. */
+		if (r == -ETIMEDOUT && now_ns() - start >= options.nap_ns && counter(s) == want) {
 			atomic_fetch_add_explicit(&s->result[side->id].stalls, 1,
 						  memory_order_relaxed);
 			atomic_store_explicit(&s->failed, true, memory_order_relaxed);

@@ -23,7 +23,23 @@ static int look_for(void *arg, const struct quoit_found *f)
 	return 0;
 }
 
-Test(list, finds_rings_of_every_backend_once_by_a_name_that_can_be_looked_at)
+/* Another process can attach by that name, and take what is there. */
+static int take_by_name(void *arg)
+{
+	struct quoit_consumer *c;
+	struct quoit_msg msg;
+	char buf[4096];
+	struct quoit *q;
+
+	CHILD_CHECK(quoit_attach(arg, NULL, &q) == 0);
+	CHILD_CHECK(quoit_consumer_open(q, &c) == 0);
+	CHILD_CHECK(quoit_recv(c, buf, sizeof(buf), &msg, QUOIT_NOWAIT) == 1);
+	quoit_consumer_close(c);
+	quoit_detach(q);
+	return 0;
+}
+
+Test(list, finds_rings_of_every_backend_once_by_a_name_that_can_be_attached_to)
 {
 	for (size_t b = 0; b < TEST_COUNT(test_backends); b++) {
 		struct quoit_info info;
@@ -43,6 +59,7 @@ Test(list, finds_rings_of_every_backend_once_by_a_name_that_can_be_looked_at)
 			cr_expect_str_eq(w.name, info.name);
 		v = view(w.name);
 		quoit_inspect_close(v);
+		cr_expect_eq(test_wait(test_spawn(take_by_name, w.name)), 0, "%s", w.name);
 		test_rig_close(&rig);
 		w.times = 0;
 		cr_assert_eq(quoit_list(look_for, &w), 0);

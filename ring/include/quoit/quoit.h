@@ -17,7 +17,7 @@
  *   - Endpoints do not survive fork(): in the child every call on a producer or consumer of the
  *     parent returns -EBADF (close it there to free its memory). A ring does: the child may open
  *     endpoints of its own from it.
- *   - The library never prints, exits or installs a signal handler.
+ *   - The library never prints, exits or installs a signal handler, but for quoit_guard().
  *
  * Errors, on every call unless it says otherwise:
  *
@@ -117,6 +117,12 @@ struct quoit_options {
 	uint32_t attach_timeout_ms; /* how long to wait for a half-made ring; default 1000 */
 	uint64_t start; /* create: first position (SPSC, bytes, multiple of 8) or ticket (MPMC);
 			   for tests of wrap-around; default 0 */
+	uint64_t heap_size;  /* create: bytes of the heap section, up to 1 TiB, for records that the
+				ring itself does not take; 0: none. Rounded up to units of 64 KiB, or
+				of a 4096th of it if that is more */
+	uint32_t heap_share; /* create, SPSC with a heap: longer records go to the heap, bytes, up
+				to half the ring; default an eighth of the capacity */
+	uint32_t reserved;   /* 0 */
 };
 
 /** One record. */
@@ -143,11 +149,13 @@ QUOIT_MUST_CHECK QUOIT_API int quoit_create(const char *name, const struct quoit
 					    struct quoit **ret_ring);
 /**
  * Attach to a ring: the names of quoit_create(), and `fd:N`, an inherited descriptor of a memfd or
- * file ring (duplicated, the caller keeps N), `sysv:#ID`, a System V segment by its identifier.
+ * file ring (duplicated, the caller keeps N), `/proc/PID/fd/N`, one that another process has open
+ * and we may look into, `sysv:#ID`, a System V segment by its identifier.
  * Everything shared is validated here and its geometry never read again.
  *
  * -ENOENT no such ring; -EPROTO not a ring that this library can use; -ETIMEDOUT unfinished
- * for attach_timeout_ms; -EOWNERDEAD its creator died half-way (create it again); -EACCES.
+ * for attach_timeout_ms; -EOWNERDEAD its creator died half-way (create it again); -EACCES; -EBADF
+ * fd:N is not open.
  */
 QUOIT_MUST_CHECK QUOIT_API int quoit_attach(const char *name, const struct quoit_options *opt,
 					    struct quoit **ret_ring);
@@ -190,6 +198,9 @@ struct quoit_info {
 	uint32_t reserved;
 	uint8_t uuid[16];
 	char name[QUOIT_NAME_MAX]; /* canonical name; attach to it from another process */
+	uint64_t heap_size;        /* bytes of the heap section, or 0 */
+	uint32_t heap_unit;        /* bytes of it that change owners together, or 0 */
+	uint32_t heap_share; /* longer records go to the heap (SPSC; MPMC: slot_size), or 0 */
 };
 QUOIT_MUST_CHECK QUOIT_API int quoit_get_info(const struct quoit *q, struct quoit_info *ret_info);
 
@@ -236,6 +247,33 @@ enum quoit_state {
 QUOIT_MUST_CHECK QUOIT_API int quoit_get_stats(const struct quoit *q,
 					       struct quoit_stats *ret_stats);
 
+/** The heap section at one moment, in bytes, as far as its units have owners; what an owner keeps
+ * free within its units only it knows. free + used + orphaned = total. */
+struct quoit_heap_stats {
+	uint32_t size;     /* in: sizeof(struct quoit_heap_stats) */
+	uint32_t unit;     /* bytes that change owners together */
+	uint64_t total;    /* bytes; 0: the ring has no heap */
+	uint64_t free;     /* anybody's to take */
+	uint64_t used;     /* units of producers that are open, or died and were not reaped yet */
+	uint64_t orphaned; /* units whose owner has gone: free when their last record is taken */
+	uint64_t largest;  /* longest stretch of free units; less than .free: fragmented */
+};
+/** -ENOTSUP: the ring has no heap. */
+QUOIT_MUST_CHECK QUOIT_API int quoit_get_heap_stats(const struct quoit *q,
+						    struct quoit_heap_stats *ret_stats);
+
+/**
+ * Guard this process against truncated rings: whoever may write the file behind a shm or file ring
+ * may also cut it off, and then its users are killed by SIGBUS. This installs a handler for SIGBUS,
+ * for the whole process and for good. A fault in a ring's memory then puts private zeros in its
+ * place, in this process alone; calls that touch the ring return -EBADMSG, at the latest the second
+ * one after the fault, and pointers to payload that were given out stay readable. A record
+ * committed at that moment is lost with the ring. Every other SIGBUS goes to whoever had it before.
+ * Call it early, before or after attaching; again does nothing. memfd and System V rings cannot be
+ * cut off. -EBUSY: somebody has taken the signal since.
+ */
+QUOIT_MUST_CHECK QUOIT_API int quoit_guard(void);
+
 /* ---- endpoints ------------------------------------------------------------------------------ */
 
 /**
@@ -269,11 +307,21 @@ QUOIT_API uint32_t quoit_consumer_id(const struct quoit_consumer *c);
 /*
  * In place: reserve room, write into it, commit. SPSC: one reservation at a time; a second
  * quoit_reserve() replaces the first. MPMC: up to 64 at a time.
+ *
+ * A ring with a heap (quoit_options.heap_size) takes records that are longer than a slot, or than
+ * heap_share of an SPSC ring, by the same calls: their payload lies in the heap, in one piece, from
+ * reserve to advance. Its memory comes back to the producer that reserved it, which notices at its
+ * next call that needs some: a producer that idles keeps until then what has been taken meanwhile.
+ * If it closes or dies, its blocks stay until their records have been taken, and then serve others.
+ * Blocks are allocated by jemalloc (5.3 or later), with all its bookkeeping in private memory: link
+ * producers of such rings with -ljemalloc, or have -ENOTSUP where a block is not a whole number of
+ * units. Consumers do not need it.
  */
 
 /**
- * Room for a record of up to len bytes at *ret_payload, in the ring. -EAGAIN full; -EMSGSIZE
- * larger than quoit_info.max_record; -EBUSY MPMC: too many reservations.
+ * Room for a record of up to len bytes at *ret_payload, in the ring or its heap. -EAGAIN full;
+ * -EMSGSIZE larger than quoit_info.max_record; -EBUSY MPMC: too many reservations. In the heap:
+ * -ENOTSUP no jemalloc, -ENOMEM.
  */
 static inline int quoit_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload);
 /**

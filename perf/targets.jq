@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+#
+# What was aimed at, and what came out: one row of tab-separated values for each target and placement:
+#
+#   what, target, placement, figure, "met" or "missed", where
+#
+# The figure is that of the worst cell. In a cell quoit's better mode (copying or in place) counts,
+# against the strongest of the others. Ratios are medians of per-round ratios; above 1 quoit is the
+# better, also for times. Read with `jq -rs -f`.
+
+def cell: [.bench, .kind, .size, .depth, .batch, .producers, .consumers, .rate];
+
+def name_of_cell:
+	"\(.size) B" + (if .depth then " x\(.depth)" else "" end)
+	+ (if .batch and .batch > 1 then ", batch \(.batch)" else "" end)
+	+ (if .producers then ", \(.producers)P\(.consumers)C" else "" end);
+
+def rounded: if . >= 100 then round elif . >= 1 then (. * 100 | round / 100)
+	elif . >= 0.1 then (. * 1000 | round / 1000)
+	else (. * 1000000 | round / 1000000) end;
+
+# Ratios of quoit's to others' rows.
+def ratios(f): map(select(.unit == "ratio" and .system == "quoit" and f));
+
+# Of each cell quoit's better way, against the strongest of the others.
+def each_cell: group_by(cell)
+	| map(group_by([.mode, .policy]) | map(min_by(.median)) | max_by(.median));
+
+def row($what; $target; $figure; $met; $where):
+	[$what, $target, .placement, ($figure | rounded), (if $met then "met" else "missed" end), $where];
+
+# The worst cell has at least this ratio.
+def at_least($what; $target; $text):
+	group_by(.placement)[] | each_cell | min_by(.median)
+	| row($what; $text; .median; .median >= $target;
+		"\(.kind) " + name_of_cell + " \(.mode) \(.policy), against \(.against)");
+
+# The largest of these figures is at most that.
+def at_most($what; $target; $text):
+	group_by(.placement)[] | max_by(.median)
+	| row($what; $text; .median; .median <= $target;
+		"\(.kind // "") \(.mode) \(.policy // "") \(.unit)");
+
+def throughput($kind; $batch): ratios(.bench == "throughput" and .kind == $kind and .batch == $batch);
+def is_peer: .against | startswith("line/") or startswith("stream/") | not;
+
+# quoit's better way with several sides, in shares of its own with one of each.
+def no_collapse:
+	map(select(.bench == "oversubscribe" and .system == "quoit" and .unit == "M/s" and .batch == 1))
+	| group_by(.placement)[] | group_by(.producers) | map(max_by(.median))
+	| . as $best | map(select(.producers > 1)) | map(. + {share: (.median / $best[0].median)})
+	| select(length > 0) | min_by(.share)
+	| row("MPMC oversubscribed, to our own 1P1C"; "≥ 0.8"; .share; .share >= 0.8; name_of_cell);
+
+def figures(f): map(select(.system == "quoit" and .unit != "ratio" and .median != null and f));
+
+(throughput("spsc"; 1) | at_least("SPSC, one record at a time"; 1.2; "≥ 1.2 × the best peer")),
+(throughput("spsc"; 32) | at_least("SPSC, batches of 32"; 1.2; "≥ 1.2 × the best peer")),
+(ratios(.bench == "latency" and .kind == "spsc" and .stat == "typical" and (is_peer | not) and .size == 8)
+	| at_least("SPSC round trip, 8 B"; 1 / 1.15; "≥ 0.87 × the bare line (≤ 1.15 × its time)")),
+(ratios(.bench == "latency" and .kind == "spsc" and .stat == "p99.9" and is_peer)
+	| at_least("SPSC round trip, p99.9"; 1; "≥ 1 × the best peer")),
+(ratios(.bench == "oversubscribe" and .batch == 1)
+	| at_least("MPMC, one record at a time, 1P1C to 4P4C"; 2; "≥ 2 × the best peer")),
+no_collapse,
+(ratios((.bench == "oversubscribe" or .bench == "throughput") and .kind == "mpmc" and .batch == 32
+		and (.against | startswith("rte_ring-hts/")))
+	| at_least("MPMC, batches of 32"; 1; "≥ 1 × rte_ring HTS")),
+(ratios(.bench == "waits-busy" and .stat == null and .policy == "futex")
+	| at_least("blocking waits, both sides busy"; 0.95; "≥ 0.95 × spinning")),
+(figures(.bench == "waits-busy" and .stat == "syscalls" and .policy == "futex")
+	| at_most("system calls, both sides busy"; 0.0001; "< 1 in 10,000 records")),
+(figures(.bench == "waits-idle" and (.policy == "spin" or .policy == "yield" | not))
+	| at_most("blocking waits, idle"; 0.5; "< 0.5 % of a processor")),
+(ratios(.bench == "waits-wake" and .stat == "p50" and .policy == "futex")
+	| at_least("sleep and wake, round trip"; 1 / 1.1; "≥ 0.91 × a bare futex (≤ 1.1 × its time)")),
+(ratios(.bench == "sizes" and .mode == "inplace" and .size >= 4096 and (.unit == "ratio")
+		and (.against | startswith("stream/inplace/")))
+	| at_least("large payloads, in place"; 0.9; "≥ 0.9 × the raw stream")),
+(ratios(.bench == "kernel" and .size == 64) | at_least("kernel IPC, throughput, 64 B"; 50; "≥ 50 × the best")),
+(ratios(.bench == "kernel-echo" and .stat == "p50" and .size == 64 and .policy == "spin")
+	| at_least("kernel IPC, round trip spinning, 64 B"; 200; "≥ 200 × the best")),
+(figures(.bench == "lifecycle" and .stat == "attach-p99")
+	| at_most("attach, p99"; 1000; "≤ 1 ms")),
+(figures(.bench == "lifecycle" and .stat == "detach-p99")
+	| at_most("detach, p99"; 1000; "≤ 1 ms")),
+(figures(.bench == "lifecycle-kill" and .stat == "recovery-max")
+	| at_most("recovery after a kill, worst of 10"; 1000; "≤ 1 ms after detection")),
+(figures(.bench == "lifecycle-kill" and .stat == "detection-max")
+	| at_most("detection of a kill, worst of 10"; 100000; "≤ 100 ms while someone waits"))
+| @tsv

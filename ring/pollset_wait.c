@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pollsets: sleeping, and what has to be done now and then.
+ *
+ * Of the threads that wait one, the leader, sleeps for all, on the set's eventfd and its socket;
+ * the others stand in line behind the lock that it holds. A leader that is woken takes what is
+ * ready and lets the next one lead before it goes to work: one thread is woken for one piece of
+ * news, and never all of them.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stddef.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+
+#include "ring/pollset.h"
+
+#define SPIN_MIN_NS 1000
+#define SPIN_MAX_NS 50000
+#define GLANCES     16
+#define BUSY_POLLS  16
+/* Between two looks at everyone; a little less than a nap, so that each nap ends with one. */
+#define SWEEP_NS (SYNC_NAP_NS - 5000000)
+
+/* set->leader: nobody leads; somebody does; and others may stand in line. */
+enum { LEADERLESS = 0, LED = 1, IN_LINE = 2 };
+
+static inline void cpu_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+/* ---- the lead ------------------------------------------------------------------------------- */
+
+static bool try_lead(struct quoit_pollset *set)
+{
+	uint32_t none = LEADERLESS;
+
+	/* B5: acquire, pairs with letting the next one lead. */
+	return atomic_compare_exchange_strong_explicit(&set->leader, &none, LED,
+						       memory_order_acquire, memory_order_relaxed);
+}
+
+static void let_next_lead(struct quoit_pollset *set)
+{
+	/* B5 */
+	if (atomic_exchange_explicit(&set->leader, LEADERLESS, memory_order_release) == IN_LINE)
+		syscall(SYS_futex, (void *)&set->leader, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* Stand in line until ns have passed, or there may be nobody who leads. 0, -EINTR. */
+static int stand_in_line(struct quoit_pollset *set, int64_t ns)
+{
+	struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+
+	if (syscall(SYS_futex, (void *)&set->leader, FUTEX_WAIT_PRIVATE, IN_LINE, &t, NULL, 0) != 0)
+		return errno == EINTR ? -EINTR : 0;
+	return 0;
+}
+
+/* Become the leader: 0, or -ETIMEDOUT, -EINTR. A lock as in Ulrich Drepper's "Futexes are tricky".
+ */
+static int become_leader(struct quoit_pollset *set, int64_t end)
+{
+	if (try_lead(set))
+		return 0;
+	while (atomic_exchange_explicit(&set->leader, IN_LINE, memory_order_acquire) !=
+	       LEADERLESS) {
+		int64_t left = end - quoit__now_ns();
+		int r;
+
+		if (left <= 0)
+			return -ETIMEDOUT;
+		/* Nobody looks at what we gave back if the leader sleeps already. B2: our bits
+		 * before this look; if it sees no sleep, the leader's look for hot ones sees them.
+		 */
+		atomic_thread_fence(memory_order_seq_cst);
+		if (sync_board_asleep(set->board))
+			quoit__pollset_arm_all(set);
+		r = stand_in_line(set, left);
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- now and then --------------------------------------------------------------------------- */
+
+static int64_t coarse_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Look at one member, whether or not anybody marked it: a waker may have been killed before it did.
+ * And at the locks of its peers, every other time. */
+static void sweep_member(struct quoit_pollset *set, struct quoit_member *m, bool peers)
+{
+	uint32_t index = m->index;
+
+	if (peers ? quoit__member_probe(m) != -EAGAIN : quoit__member_glance(m)) {
+		quoit__member_back_marked(set, m);
+		return;
+	}
+	/* Armed, and nobody has been woken since: it stays so. */
+	if (!m->armed || sync_moved(m->ep->sleeps_on, m->seq))
+		quoit__member_back_hot(set, m);
+	else if (quoit__member_let_go(set, m))
+		quoit__pollset_mark(set, index);
+}
+
+static void sweep(struct quoit_pollset *set)
+{
+	uint32_t words = atomic_load_explicit(&set->words, memory_order_relaxed);
+	unsigned turn = set->sweeps++;
+
+	for (uint32_t i = 0; i < words * 64; i++) {
+		struct quoit_member *m = quoit__member_hold_idle(set, i);
+
+		if (m != NULL)
+			sweep_member(set, m, (i + turn) % 2 == 0);
+	}
+}
+
+/* The caller leads. */
+static void upkeep(struct quoit_pollset *set)
+{
+	int64_t now = coarse_now_ns();
+
+	if (now - atomic_load_explicit(&set->swept_ns, memory_order_relaxed) < SWEEP_NS)
+		return;
+	atomic_store_explicit(&set->swept_ns, now, memory_order_relaxed);
+	sweep(set);
+}
+
+/* For sets that are polled and never waited for: hellos are answered, and everyone is looked at,
+ * when the coarse clock has moved. True: something may have come of it. */
+static bool poll_upkeep(struct quoit_pollset *set)
+{
+	int64_t now = coarse_now_ns();
+
+	/* Relaxed: a hint; the lead decides. */
+	if (now == atomic_load_explicit(&set->answered_ns, memory_order_relaxed) || !try_lead(set))
+		return false;
+	atomic_store_explicit(&set->answered_ns, now, memory_order_relaxed);
+	sync_pollable_drain(set->pollable);
+	upkeep(set);
+	let_next_lead(set);
+	return true;
+}
+
+/* ---- polling -------------------------------------------------------------------------------- */
+
+/* An event loop that slept has come back. */
+static void loop_awake(struct quoit_pollset *set)
+{
+	atomic_store_explicit(&set->looped, 0, memory_order_relaxed);
+	sync_board_awake(set->board);
+	if (!try_lead(set))
+		return;
+	sync_pollable_drain(set->pollable);
+	let_next_lead(set);
+}
+
+static int poll_set(struct quoit_pollset *set, struct quoit_ready *ret, unsigned max)
+{
+	static _Thread_local unsigned polls;
+	unsigned n;
+
+	if (atomic_load_explicit(&set->looped, memory_order_relaxed) != 0)
+		loop_awake(set);
+	n = quoit__pollset_take(set, ret, max);
+	/* Not every time while there is work. */
+	if (n != 0 && ++polls % BUSY_POLLS != 0)
+		return (int)n;
+	if (poll_upkeep(set) && n == 0)
+		n = quoit__pollset_take(set, ret, max);
+	return (int)n;
+}
+
+static int check(const struct quoit_pollset *set, const struct quoit_ready *ret, unsigned max)
+{
+	int r = quoit__pollset_check(set);
+
+	return r == 0 && (ret == NULL || max < 1 || max > QUOIT_BATCH_MAX) ? -EINVAL : r;
+}
+
+int quoit_pollset_poll(struct quoit_pollset *set, struct quoit_ready *ret_ready, unsigned max)
+{
+	int r = check(set, ret_ready, max);
+
+	return r != 0 ? r : poll_set(set, ret_ready, max);
+}
+
+/* ---- waiting -------------------------------------------------------------------------------- */
+
+/* The leader looks for as long as that has paid off lately. */
+static unsigned spin(struct quoit_pollset *set, struct quoit_ready *ret, unsigned max, int64_t end)
+{
+	int64_t spin_ns = atomic_load_explicit(&set->spin_ns, memory_order_relaxed);
+	int64_t until = quoit__now_ns() + spin_ns;
+	unsigned n;
+
+	until = until < end ? until : end;
+	do {
+		for (int i = 0; i < GLANCES && !quoit__pollset_bits(set); i++)
+			cpu_pause();
+		n = quoit__pollset_take(set, ret, max);
+	} while (n == 0 && quoit__now_ns() < until);
+	/* Relaxed: an estimate. */
+	spin_ns = n != 0 ? spin_ns * 2 : spin_ns / 2;
+	if (spin_ns >= SPIN_MIN_NS && spin_ns <= SPIN_MAX_NS)
+		atomic_store_explicit(&set->spin_ns, spin_ns, memory_order_relaxed);
+	return n;
+}
+
+/* Sleep for all, for a nap at most. *ret_n: what was ready at once. 0, -EINTR, -ETIMEDOUT, -errno.
+ */
+static int sleep_for_all(struct quoit_pollset *set, struct quoit_ready *ret, unsigned max,
+			 int64_t end, unsigned *ret_n)
+{
+	int64_t nap = end - quoit__now_ns();
+	int r = 0;
+
+	quoit__pollset_arm_all(set);
+	sync_board_sleep(set->board);
+	/* Those that were given back after we had armed, by threads that saw nobody asleep. */
+	if (quoit__pollset_hot(set))
+		quoit__pollset_arm_all(set);
+	*ret_n = quoit__pollset_take(set, ret, max);
+	if (*ret_n == 0 && !quoit__pollset_bits(set)) {
+		r = sync_pollable_wait(set->pollable, nap < SYNC_NAP_NS ? nap : SYNC_NAP_NS);
+		if (r == 0)
+			sync_pollable_drain(set->pollable);
+	}
+	sync_board_awake(set->board);
+	return r;
+}
+
+/* The caller leads. How many, 0 nothing yet, -EINTR. */
+static int lead(struct quoit_pollset *set, struct quoit_ready *ret, unsigned max, int64_t end)
+{
+	unsigned n = spin(set, ret, max, end);
+	int r;
+
+	if (n != 0)
+		return (int)n;
+	r = sleep_for_all(set, ret, max, end, &n);
+	upkeep(set);
+	if (n == 0)
+		n = quoit__pollset_take(set, ret, max);
+	if (n != 0)
+		return (int)n;
+	/* Errors must not turn a wait into a busy loop. */
+	if (r < 0 && r != -EINTR && r != -ETIMEDOUT)
+		nanosleep(&(struct timespec){.tv_nsec = SYNC_BLIND_NAP_NS}, NULL);
+	return r == -EINTR ? -EINTR : 0;
+}
+
+int quoit_pollset_wait(struct quoit_pollset *set, struct quoit_ready *ret_ready, unsigned max,
+		       const struct timespec *deadline)
+{
+	int64_t end = INT64_MAX;
+	int r = check(set, ret_ready, max);
+
+	if (r != 0)
+		return r;
+	r = poll_set(set, ret_ready, max);
+	if (r != 0)
+		return r;
+	if (deadline != NULL && deadline->tv_sec == 0 && deadline->tv_nsec == 0)
+		return -EAGAIN;
+	if (deadline != NULL && (deadline->tv_nsec < 0 || deadline->tv_nsec > 999999999))
+		return -EINVAL;
+	if (deadline != NULL && deadline->tv_sec < INT64_MAX / 1000000000 - 1)
+		end = (int64_t)deadline->tv_sec * 1000000000 + deadline->tv_nsec;
+	while (r == 0) {
+		if (quoit__now_ns() >= end)
+			return -ETIMEDOUT;
+		r = become_leader(set, end);
+		if (r == 0) {
+			r = lead(set, ret_ready, max, end);
+			let_next_lead(set);
+		} else if (r == -ETIMEDOUT) {
+			r = (int)quoit__pollset_take(set, ret_ready, max);
+		}
+	}
+	return r;
+}
+
+/* ---- epoll ---------------------------------------------------------------------------------- */
+
+int quoit_pollset_fd(const struct quoit_pollset *set)
+{
+	int r = quoit__pollset_check(set);
+
+	return r != 0 ? r : sync_pollable_fd(set->pollable);
+}
+
+int quoit_pollset_arm(struct quoit_pollset *set)
+{
+	int r = quoit__pollset_check(set);
+
+	if (r != 0)
+		return r;
+	if (!try_lead(set))
+		return 1; /* somebody is looking */
+	sync_pollable_drain(set->pollable);
+	upkeep(set);
+	quoit__pollset_arm_all(set);
+	atomic_store_explicit(&set->looped, 1, memory_order_relaxed);
+	sync_board_sleep(set->board);
+	if (quoit__pollset_bits(set)) {
+		atomic_store_explicit(&set->looped, 0, memory_order_relaxed);
+		sync_board_awake(set->board);
+		r = 1;
+	} else {
+		r = sync_pollable_arm(set->pollable, SYNC_NAP_NS);
+	}
+	let_next_lead(set);
+	return r;
+}

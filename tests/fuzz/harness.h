@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the fuzz targets share: mappings between guard pages, buffers that end at one, a clock that
+ * does not stand still for pauses, and the main() of ordinary builds.
+ *
+ * Each target is one file that includes this once. It is linked with --wrap=mmap and --wrap=munmap
+ * (cases.cmake), so that every file the library maps lies between two pages that nobody may touch:
+ * a read one byte too far is a fault, in builds without sanitizers too. A segment that ends inside
+ * a page has the rest of it as slack; the targets use segments of whole pages where they can.
+ */
+#ifndef QUOIT_TESTS_FUZZ_HARNESS_H
+#define QUOIT_TESTS_FUZZ_HARNESS_H
+
+#include <fcntl.h>
+#include <getopt.h>
+
+#include "support.h"
+
+#define HARNESS_PAGE      ((size_t)4096)
+#define HARNESS_INPUT_MAX 65536
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* The checker looks twice at a living ring, and dozes where it may not sleep. Nobody else is at
+ * work on ours: without the pauses there are a hundred times as many inputs. */
+int nanosleep(const struct timespec *wanted, struct timespec *left)
+{
+	(void)wanted;
+	(void)left;
+	return 0;
+}
+
+/* ---- guard pages ---------------------------------------------------------------------------- */
+
+void *__real_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
+int __real_munmap(void *at, size_t size);
+void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
+int __wrap_munmap(void *at, size_t size);
+
+/* Mappings with guards. Only the thread that makes the calls maps. */
+static unsigned char *guarded[64];
+
+static size_t whole_pages(size_t size)
+{
+	return (size + HARNESS_PAGE - 1) / HARNESS_PAGE * HARNESS_PAGE;
+}
+
+void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
+{
+	unsigned char *room;
+	unsigned i = 0;
+
+	while (i < TEST_COUNT(guarded) && guarded[i] != NULL)
+		i++;
+	if (fd < 0 || at != NULL || size == 0 || size > SIZE_MAX / 2 || i == TEST_COUNT(guarded))
+		return __real_mmap(at, size, prot, flags, fd, offset);
+	room = __real_mmap(NULL, whole_pages(size) + 2 * HARNESS_PAGE, PROT_NONE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (room == MAP_FAILED)
+		return MAP_FAILED;
+	if (__real_mmap(room + HARNESS_PAGE, size, prot, flags | MAP_FIXED, fd, offset) ==
+	    MAP_FAILED) {
+		__real_munmap(room, whole_pages(size) + 2 * HARNESS_PAGE);
+		return MAP_FAILED;
+	}
+	guarded[i] = room + HARNESS_PAGE;
+	return guarded[i];
+}
+
+int __wrap_munmap(void *at, size_t size)
+{
+	for (unsigned i = 0; i < TEST_COUNT(guarded); i++) {
+		if (guarded[i] == NULL || guarded[i] != at)
+			continue;
+		guarded[i] = NULL;
+		return __real_munmap((unsigned char *)at - HARNESS_PAGE,
+				     whole_pages(size) + 2 * HARNESS_PAGE);
+	}
+	return __real_munmap(at, size);
+}
+
+/* A buffer of `size` bytes whose end is that of the last page that may be touched. The bytes before
+ * it are for the caller to look at: nobody else writes there. */
+static unsigned char *harness_buffer(size_t size)
+{
+	static unsigned char *end;
+
+	MUST(size <= HARNESS_INPUT_MAX);
+	if (end == NULL) {
+		unsigned char *room = __real_mmap(NULL, HARNESS_INPUT_MAX + HARNESS_PAGE, PROT_NONE,
+						  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		MUST(room != MAP_FAILED);
+		MUST(mprotect(room, HARNESS_INPUT_MAX, PROT_READ | PROT_WRITE) == 0);
+		end = room + HARNESS_INPUT_MAX;
+	}
+	return end - size;
+}
+
+/* What is said to be there must be readable. */
+static void harness_touch(const void *data, size_t len)
+{
+	const volatile unsigned char *p = data;
+	unsigned sum = 0;
+
+	for (size_t i = 0; i < len; i++)
+		sum += p[i];
+	(void)sum;
+}
+
+/* ---- inputs --------------------------------------------------------------------------------- */
+
+struct input {
+	const uint8_t *at;
+	size_t left;
+};
+
+/* The next byte; 0 where the input has ended. */
+static uint8_t __attribute__((unused)) input_byte(struct input *in)
+{
+	if (in->left == 0)
+		return 0;
+	in->left--;
+	return *in->at++;
+}
+
+/* n bytes, at most what is left, to be read one after the other. */
+static struct input __attribute__((unused)) input_part(struct input *in, size_t n)
+{
+	struct input part = {in->at, n < in->left ? n : in->left};
+
+	in->at += part.left;
+	in->left -= part.left;
+	return part;
+}
+
+/* ---- main of ordinary builds ---------------------------------------------------------------- */
+
+static void __attribute__((unused)) write_file(const char *path, const void *bytes, size_t n)
+{
+	FILE *f = fopen(path, "wb");
+
+	MUST(f != NULL && fwrite(bytes, 1, n, f) == n && fclose(f) == 0);
+}
+
+#ifndef QUOIT_LIBFUZZER
+
+struct harness {
+	const char *name;
+	/* Make an input up; up to HARNESS_INPUT_MAX bytes. */
+	size_t (*make_input)(uint64_t *random, uint8_t *input);
+	/* Write the inputs kept in seeds/NAME to a directory. */
+	void (*make_seeds)(const char *directory);
+};
+
+static int replay(const struct harness *h, const char *path)
+{
+	static uint8_t input[1 << 20];
+	FILE *f = fopen(path, "rb");
+	size_t n;
+
+	if (f == NULL) {
+		fprintf(stderr, "%s: cannot open %s\n", h->name, path);
+		return 1;
+	}
+	n = fread(input, 1, sizeof(input), f);
+	fclose(f);
+	alarm(60); /* a hang is noticed */
+	(void)LLVMFuzzerTestOneInput(input, n);
+	alarm(0);
+	printf("%s: %s: ok\n", h->name, path);
+	return 0;
+}
+
+static void make_rounds(const struct harness *h, unsigned rounds, uint64_t seed, const char *save)
+{
+	static uint8_t input[HARNESS_INPUT_MAX];
+
+	for (unsigned i = 0; i < rounds; i++) {
+		uint64_t state = seed * UINT64_C(1000003) + i;
+		size_t n = h->make_input(&state, input);
+
+		if (i % 100 == 0)
+			alarm(60); /* for a hundred */
+		if (save != NULL)
+			write_file(save, input, n);
+		(void)LLVMFuzzerTestOneInput(input, n);
+	}
+	alarm(0);
+	printf("%s: %u made-up inputs from seed %llu: ok\n", h->name, rounds,
+	       (unsigned long long)seed);
+}
+
+/* NAME [--rounds N] [--seed S] [--save FILE] [--make-seeds DIRECTORY] [INPUT...] */
+static int harness_main(const struct harness *h, int argc, char **argv)
+{
+	static const struct option longs[] = {{"rounds", 1, NULL, 'n'},
+					      {"seed", 1, NULL, 's'},
+					      {"save", 1, NULL, 'S'},
+					      {"make-seeds", 1, NULL, 'm'},
+					      {NULL, 0, NULL, 0}};
+	const char *save = NULL;
+	unsigned rounds = 0;
+	uint64_t seed = 1;
+	int c, result = 0;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		if (c == 'n')
+			rounds = (unsigned)strtoul(optarg, NULL, 0);
+		else if (c == 's')
+			seed = strtoull(optarg, NULL, 0);
+		else if (c == 'S')
+			save = optarg;
+		else if (c == 'm')
+			h->make_seeds(optarg);
+		else
+			return 64;
+	}
+	for (int i = optind; i < argc; i++)
+		result |= replay(h, argv[i]);
+	if (rounds != 0)
+		make_rounds(h, rounds, seed, save);
+	return result;
+}
+
+#endif
+
+#endif
