@@ -341,9 +341,9 @@ int judge(const struct job *j, int rc)
 
 int verdict(const struct job *j, int status, json_t *ret_json)
 {
-	if (j->report.latency != NULL && j->s.json)
+	if (j->report.latency != NULL)
 		json_object_set_new(ret_json, "without_time", json_integer((json_int_t)j->foreign));
-	else if (j->report.latency != NULL && j->foreign != 0)
+	if (j->report.latency != NULL && j->foreign != 0 && !j->s.json)
 		say("%s: %llu records carry no time; start quoit-produce with --latency or --rate",
 		    j->info.name, (unsigned long long)j->foreign);
 	if (j->verifier == NULL)

@@ -130,7 +130,7 @@ lines() {
 		*) style="lw 1.5" ;;
 		esac
 		[[ $series != quoit || $style != "lw 4" ]] || style+=" lc rgb '#b3420a'"
-		plot+="${plot:+, }'$data' index $i using 1:2 with linespoints pt 7 ps ${dots:-0.5} $style"
+		plot+="${plot:+, }'$data' index $i using 1:2 with ${marks:-linespoints pt 7 ps 0.5} $style"
 		plot+=" title '$series'"
 		i=$((i + 1))
 	done < <(grep '^"' "$data" || true)
@@ -214,7 +214,7 @@ sides_of() {
 # cdfs BENCH EXTRA PLACEMENT TITLE WHAT: distributions, one a system: its best policy is what was reported.
 # First all of it, then the tail: the fraction that was slower.
 cdfs() {
-	local points=$work/cdf.tsv dots=0.1
+	local points=$work/cdf.tsv marks=lines
 
 	jq -rs "map(select(.cdf and .bench == \"$1\" and .placement == \"$3\" and ($2)))
 		| unique_by($name + .policy) | .[]

@@ -58,6 +58,7 @@ run oversubscribe --depth 64 --batch 1 "${few[@]}"
 run waits --depth 64 --kind spsc
 run sizes --size 64,65536 "${few[@]}"
 run lifecycle
+run pollset
 run scale --depth 64 --endpoints 2
 run kernel --size 64 --depth 64
 run peers --systems quoit,mutex-ring,line,stream,pipe,futex

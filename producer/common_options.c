@@ -256,8 +256,8 @@ static void pin(int cpu)
 			    strerror(errno));
 }
 
-/* Its descriptor is all there is of a memfd ring: our own would go with us, and nobody else's can be
- * found by that name. */
+/* Its descriptor is all there is of a memfd ring: our own would go with us, and nobody else's can
+ * be found by that name. */
 static void refuse_memfd(const char *ring)
 {
 	if (strncmp(ring, "memfd:", 6) == 0)
@@ -285,9 +285,9 @@ void settings_finish(struct settings *s, int argc, char **argv)
 	if (!s->create && ((o->flags & create_only) != 0 || o->capacity != 0 || o->slot_size != 0 ||
 			   o->heap_size != 0 || o->heap_share != 0 || o->mode != 0 ||
 			   o->peers != 0 || o->wait != 0))
-		usage_error(
-			"--ring-size, --slot-size, --heap, --heap-share, --mode, --peers, --ring-wait, --hugepages and "
-			"--persistent need --create");
+		usage_error("--ring-size, --slot-size, --heap, --heap-share, --mode, --peers, "
+			    "--ring-wait, --hugepages and "
+			    "--persistent need --create");
 	if (s->quiet || s->json || s->stats_s != 0)
 		s->progress = false;
 	if (s->cpu >= 0)

@@ -437,10 +437,15 @@ bool quoit__mpmc_glance(const struct quoit_consumer *c)
 bool quoit__mpmc_ready(struct quoit_consumer *c)
 {
 	struct quoit *q = c->ep.ring;
-	uint64_t h = c->ticket, lap = q->geo.slots;
+	uint64_t h = c->ticket, lap = q->geo.slots, hint;
 
 	if (c->held != 0 || redelivered(c, NULL) == 1)
 		return true;
+	/* While we waited others may have taken many laps of records; walking alone would never get
+	 * there. */
+	hint = atomic_load_explicit(&q->control->head, memory_order_relaxed);
+	if ((int64_t)(hint - h) > 0)
+		h = hint;
 	for (uint64_t steps = 2 * q->geo.slots; steps != 0; steps--, h++) {
 		uint64_t w =
 			atomic_load_explicit(&quoit__slot_at(q, h)->word, memory_order_acquire);
@@ -454,5 +459,6 @@ bool quoit__mpmc_ready(struct quoit_consumer *c)
 		if (ahead == 0 && phase == QUOIT__WRITING)
 			return later_committed(q, h, &lap);
 	}
+	c->ticket = h; /* the next look goes on from here */
 	return false;
 }

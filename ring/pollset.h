@@ -67,7 +67,7 @@ struct quoit_pollset {
 	alignas(128) _Atomic uint32_t leader; /* a lock: who sleeps for all; see pollset_wait.c */
 	_Atomic uint32_t looped;              /* an event loop sleeps for all */
 	_Atomic int64_t swept_ns, answered_ns;
-	unsigned sweeps; /* the leader's */
+	uint32_t sweeps; /* the leader's */
 };
 
 /* ---- pollset.c ------------------------------------------------------------------------------ */

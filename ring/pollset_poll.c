@@ -104,8 +104,10 @@ static struct quoit_member *announce_word(struct quoit_pollset *set, uint32_t w,
 {
 	uint64_t bits = atomic_load_explicit(&set->hot[w], memory_order_relaxed);
 
-	if (bits != 0)
-		bits = atomic_exchange_explicit(&set->hot[w], 0, memory_order_acquire);
+	if (bits == 0)
+		return list;
+	bits = atomic_exchange_explicit(&set->hot[w], 0, memory_order_acquire);
+	quoit__pollset_enter();
 	for (; bits != 0; bits &= bits - 1) {
 		struct quoit_member *m =
 			quoit__member_hold(set, w * 64 + (uint32_t)__builtin_ctzll(bits));
@@ -121,6 +123,7 @@ static struct quoit_member *announce_word(struct quoit_pollset *set, uint32_t w,
 		m->next = list;
 		list = m;
 	}
+	quoit__pollset_leave(set);
 	return list;
 }
 
@@ -228,8 +231,14 @@ static void take_word(struct taking *t, uint32_t w, uint64_t mask)
 	uint64_t marked = atomic_load_explicit(&t->set->marked[w], memory_order_relaxed);
 	uint64_t hot = atomic_load_explicit(&t->set->hot[w], memory_order_relaxed);
 
-	for (uint64_t bits = (marked | hot) & mask; bits != 0 && t->n < t->max; bits &= bits - 1)
+	uint64_t bits = (marked | hot) & mask;
+
+	if (bits == 0)
+		return;
+	quoit__pollset_enter();
+	for (; bits != 0 && t->n < t->max; bits &= bits - 1)
 		try_member(t, w, bits & -bits, (marked & bits & -bits) != 0);
+	quoit__pollset_leave(t->set);
 }
 
 /* More is there than we take: one who sleeps might take it. */

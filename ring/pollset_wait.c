@@ -21,6 +21,7 @@
 #define SPIN_MAX_NS 50000
 #define GLANCES     16
 #define BUSY_POLLS  16
+#define PROBES_MOST 256 /* members whose peers' locks are looked at in one sweep */
 /* Between two looks at everyone; a little less than a nap, so that each nap ends with one. */
 #define SWEEP_NS (SYNC_NAP_NS - 5000000)
 
@@ -101,7 +102,7 @@ static int64_t coarse_now_ns(void)
 }
 
 /* Look at one member, whether or not anybody marked it: a waker may have been killed before it did.
- * And at the locks of its peers, every other time. */
+ * In turn, also at the locks of its peers. */
 static void sweep_member(struct quoit_pollset *set, struct quoit_member *m, bool peers)
 {
 	uint32_t index = m->index;
@@ -120,13 +121,21 @@ static void sweep_member(struct quoit_pollset *set, struct quoit_member *m, bool
 static void sweep(struct quoit_pollset *set)
 {
 	uint32_t words = atomic_load_explicit(&set->words, memory_order_relaxed);
-	unsigned turn = set->sweeps++;
+	uint32_t turn = set->sweeps++;
+	/* Each second one; of many, so many that a sweep makes no more than some 256 probes: a
+	 * probe is a few microseconds of system calls. */
+	uint32_t share = words / (PROBES_MOST / 64);
+
+	share = share > 2 ? share : 2;
 
 	for (uint32_t i = 0; i < words * 64; i++) {
-		struct quoit_member *m = quoit__member_hold_idle(set, i);
+		struct quoit_member *m;
 
+		quoit__pollset_enter();
+		m = quoit__member_hold_idle(set, i);
+		quoit__pollset_leave(set);
 		if (m != NULL)
-			sweep_member(set, m, (i + turn) % 2 == 0);
+			sweep_member(set, m, (i + turn) % share == 0);
 	}
 }
 

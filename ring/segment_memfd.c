@@ -3,7 +3,7 @@
  * Segments without a name in the world: memfds. They are inherited or handed over, and are gone
  * with the last process that holds them. Sealed against shrinking and growing, so that no peer can
  * make another one fault. fd:N attaches to whatever regular file a descriptor stands for, and
- * /proc/PID/fd/N to that of another process, which the kernel lets only those open who may trace it.
+ * /proc/PID/fd/N to that of another process, which only those can open who may trace it.
  */
 #include <errno.h>
 #include <fcntl.h>

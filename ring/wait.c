@@ -394,7 +394,7 @@ static int wait_loop(struct quoit__endpoint *ep, look_fn *look_at, void *endpoin
 		int64_t now = quoit__now_ns();
 		int64_t until = now + (sleeps ? ep->spin_ns : SYNC_NAP_NS);
 
-		/* A process that did not run past its deadline has not looked since long before it. */
+		/* Who did not run at its deadline has not looked since long before it. */
 		if (now >= end) {
 			r = look_at(endpoint, len, true);
 			r = r == -EAGAIN ? -ETIMEDOUT : r;

@@ -45,7 +45,8 @@ static int dump_header(const char *ring, const struct quoit_inspect *v, bool hex
 		status = first_failure(status, show_peers(ring, v));
 	}
 	if (hex && !globals.json && quoit_inspect_info(v, &info) == 0) {
-		/* A page of the header at least; where the records begin, if nothing follows them. */
+		/* A page of the header at least; where the records begin, if nothing follows them.
+		 */
 		end = info.heap_size != 0 ? 4096 : info.segment_size - info.capacity;
 		putchar('\n');
 		print_hex(bytes, end < size ? end : size, 0);

@@ -61,23 +61,22 @@ static json_t *info_json(const struct quoit_info *i)
 
 	uuid_text(i->uuid, uuid);
 	snprintf(mode, sizeof(mode), "%04" PRIo32, i->mode);
-	return json_pack("{s:o, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:s, "
-			 "s:o, s:s, s:s,"
-			 " s:o, s:i, s:i, s:i, s:o, s:o, s:s, s:o, s:o, s:o}",
-			 "name", json_text(i->name), "kind", kind_name(i->kind), "backend",
-			 backend_name(i->backend), "wait", wait_name(i->wait), "size",
-			 json_uint(i->capacity), "slots", json_uint(i->slots), "slot_size",
-			 json_uint(i->slot_size), "max_record", json_uint(i->max_record),
-			 "segment_size", json_uint(i->segment_size), "page_size",
-			 json_uint(i->page_size), "peers", json_uint(i->peers), "persistent",
-			 (int)((i->flags & QUOIT_PERSISTENT) != 0), "uid", json_uint(i->uid), "owner",
-			 user_name(i->uid), "gid", json_uint(i->gid), "group", group_name(i->gid), "mode",
-			 mode, "created_ns", json_uint(i->created_ns), "creator_pid",
-			 (int)i->creator_pid, "sysv_id", (int)i->sysv_id, "version",
-			 (int)i->version, "incompat", json_uint(i->incompat), "compat",
-			 json_uint(i->compat), "uuid", uuid, "heap_size",
-			 json_uint(i->heap_size), "heap_unit", json_uint(i->heap_unit),
-			 "heap_share", json_uint(i->heap_share));
+	return json_pack(
+		"{s:o, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:s, "
+		"s:o, s:s, s:s,"
+		" s:o, s:i, s:i, s:i, s:o, s:o, s:s, s:o, s:o, s:o}",
+		"name", json_text(i->name), "kind", kind_name(i->kind), "backend",
+		backend_name(i->backend), "wait", wait_name(i->wait), "size",
+		json_uint(i->capacity), "slots", json_uint(i->slots), "slot_size",
+		json_uint(i->slot_size), "max_record", json_uint(i->max_record), "segment_size",
+		json_uint(i->segment_size), "page_size", json_uint(i->page_size), "peers",
+		json_uint(i->peers), "persistent", (int)((i->flags & QUOIT_PERSISTENT) != 0), "uid",
+		json_uint(i->uid), "owner", user_name(i->uid), "gid", json_uint(i->gid), "group",
+		group_name(i->gid), "mode", mode, "created_ns", json_uint(i->created_ns),
+		"creator_pid", (int)i->creator_pid, "sysv_id", (int)i->sysv_id, "version",
+		(int)i->version, "incompat", json_uint(i->incompat), "compat", json_uint(i->compat),
+		"uuid", uuid, "heap_size", json_uint(i->heap_size), "heap_unit",
+		json_uint(i->heap_unit), "heap_share", json_uint(i->heap_share));
 }
 
 int show_info(const char *ring, const struct quoit_inspect *v)

@@ -134,9 +134,10 @@ static void print_json(const struct quoit_found *f)
 			    json_uint(s->capacity), "used_percent", used_percent(s), "producers",
 			    (int)s->producers, "consumers", (int)s->consumers, "alive",
 			    (int)f->alive, "dead", (int)f->dead, "stale", (int)f->stale, "state",
-			    state_name(s->state), "uid", json_uint(i->uid), "owner", user_name(i->uid),
-			    "gid", json_uint(i->gid), "group", group_name(i->gid), "mode", mode,
-			    "created_ns", json_uint(i->created_ns)));
+			    state_name(s->state), "uid", json_uint(i->uid), "owner",
+			    user_name(i->uid), "gid", json_uint(i->gid), "group",
+			    group_name(i->gid), "mode", mode, "created_ns",
+			    json_uint(i->created_ns)));
 }
 
 /* What could not be looked into, and why: the table has no room for it. */

@@ -65,7 +65,7 @@ _Noreturn static void help(void)
 	}
 	print_rows(global_rows);
 	puts("\nRings are named shm:NAME (or NAME), sysv:KEY, sysv:PATH,ID, sysv:#ID, file:PATH,\n"
-	     "memfd:NAME, fd:N. More in quoit(1).");
+	     "memfd:NAME, fd:N, /proc/PID/fd/N. More in quoit(1).");
 	exit(STATUS_OK);
 }
 

@@ -81,7 +81,8 @@ static void print_heap(const struct quoit_heap_stats *h)
 
 #define LINE(name, value, meaning)                                                                 \
 	(table_cell(t, name), table_cell(t, "%" PRIu64, value),                                    \
-	 table_cell(t, "%.0f", 100.0 * (double)(value) / (double)h->total), table_cell(t, meaning))
+	 table_cell(t, "%.0f", 100.0 * (double)(value) / (double)h->total),                        \
+	 table_cell(t, meaning))
 	putchar('\n');
 	LINE("total", h->total, "of the section");
 	LINE("used", h->used, "owned by producers");

@@ -28,5 +28,10 @@ quoit_add_program_test(
 	crash-step-pairs crash crash_step --pairs --backend memfd --max-kills 24 --jobs 8
 )
 quoit_add_program_test(
-	crash-step-two crash crash_step_pairs --backend shm --points 2 --jobs 6
+	crash-step-two-hot crash crash_step_pairs --backend memfd --points 5 --jobs 4
+	--first commit,send,send-batch,reserve,discard,recv,advance
+)
+quoit_add_program_test(
+	crash-step-two-life crash crash_step_pairs --backend shm --points 1 --jobs 4
+	--first close-p,close-c,open-p,open-c,reap-p,reap-c,create,remove
 )

@@ -113,12 +113,13 @@ quick|recovery|recovery/free-first|fails|KILLS=1 REPAIRERS=1 RKILLS=1 BREAK_FREE
 quick|recovery|recovery/no-lock|fails|PRODUCERS=1 REPAIRERS=1 BREAK_NO_LOCK
 quick|recovery|recovery/no-recheck|fails|PRODUCERS=1 LIVES=2 KILLS=1 REPAIRERS=2 BREAK_NO_RECHECK
 quick|heap|heap|holds|
-full|heap|heap-kills|holds|KILLS=3 CKILLS=2 SWEEPERS=2
 quick|heap|heap-skip-pending|holds|SKIP_PENDING
+quick|heap|heap-records|holds|QUOTA=2
+full|heap|heap-kills|holds|QUOTA=2 KILLS=3 CKILLS=2 SWEEPERS=2
 quick|heap|heap/no-generation|fails|BREAK_NO_GENERATION
 quick|heap|heap/orphan-first|fails|SKIP_PENDING BREAK_ORPHAN_FIRST
 quick|heap|heap/no-walk|fails|BREAK_NO_WALK
-quick|heap|heap/reading-is-gone|fails|BREAK_READING_IS_GONE
+quick|heap|heap/reading-is-gone|fails|LIVES=1 QUOTA=2 KILLS=0 BREAK_READING_IS_GONE
 quick|create_file|create-file|holds|REMOVERS=2 KILLS=2
 quick|create_file|create-file/publish-first|fails|BREAK_PUBLISH_FIRST
 quick|create_file|create-file/replace|fails|REMOVERS=0 BREAK_REPLACE

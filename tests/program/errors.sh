@@ -31,7 +31,6 @@ for program in "$produce" "$consume"; do
 	expect 2 "nobody could open it" "$program" --create --mode 0 r
 	expect 2 "use 'quoit create memfd:x -- COMMAND'" "$program" --create memfd:x
 	expect 2 "use 'quoit create memfd:x -- COMMAND'" "$program" memfd:x
-	expect 2 "one ring only" "$program" x y
 	expect 2 "'x' is not a number" "$program" --count x r
 	expect 2 "'-1' is not a number" "$program" --count=-1 r
 	expect 2 "'0x10' is not" "$program" --count 0x10 r
@@ -146,6 +145,7 @@ check "another consumer ends well" 0 $?
 check "what could not be written is still there" hello "$(cat "$scratch/out")"
 echo hello | "$produce" -q "$ring"
 expect 1 "cannot write the summary" "$consume" -q -t 1 --summary "$scratch/none/x" "$ring"
+expect 2 "several rings need --fan-out: 'y' is too much" "$produce" x y
 expect 2 "about --generate" "$produce" --size 8 "$ring"
 expect 2 "need a --size of 32" "$produce" -g 1 --size 31 --verify "$ring"
 expect 2 "does not read standard input" "$produce" -g 1 --lines "$ring"

@@ -59,6 +59,18 @@ check_same "lines through small slots" "$scratch/in" "$scratch/out"
 through "" "--lines --count 10" --lines
 check_same "--count 10 sends ten lines" <(seq 1 10) "$scratch/out"
 
+# --count is about what is written, not what --type drops; what follows stays.
+for kind in spsc mpmc; do
+	new_ring
+	for i in 1 2 3 4; do
+		seq $((10 * i)) $((10 * i + 1)) | "$produce" -q --create --kind $kind --lines -T 1 "$ring"
+		echo "two $i" | "$produce" -q --lines -T 2 "$ring"
+	done
+	check "$kind: --type 2 --count 3" "two 1 two 2 two 3" \
+		"$("$consume" -q -t 20 --lines -T 2 -n 3 "$ring" | xargs)"
+	check "$kind: and what follows stays" "40 41 two 4" "$("$consume" -q --lines "$ring" | xargs)"
+done
+
 # Length-prefixed: what one side writes the other reads.
 through "" --lines --length-prefixed
 check "prefixes are added" 0,0 $status

@@ -76,12 +76,13 @@ if [[ $(id -u) == 0 ]] && setpriv --reuid 65534 --regid 65534 --clear-groups -- 
 	"${as_nobody[@]}" chmod 666 "$ring" 2>/dev/null
 	check "chmod of somebody else's ring" 4 $?
 	check_match "ls shows it all the same" "$ring .* denied " "$("${as_nobody[@]}" ls)"
+	first=$ring
 	new_ring
-	"$quoit" create -q "$ring" && "$quoit" chown nobody "$ring"
+	"$quoit" create -q "$ring" && "$quoit" chown 65534 "$ring"
 	text=$("${as_nobody[@]}" chown root "$ring" 2>&1)
 	check "its owner may not give it away: exit code" 4 $?
 	check_match "and is told so" "'$ring': not permitted; only root may give it away" "$text"
-	ring=${rings[-2]}
+	ring=$first
 	"$quoit" chmod 644 "$ring"
 	check "read-only is enough to look" 0 "$("${as_nobody[@]}" dump "$ring" >/dev/null; echo $?)"
 	check "but not to repair" 4 "$("${as_nobody[@]}" repair "$ring" >/dev/null 2>&1; echo $?)"
@@ -118,7 +119,7 @@ sleep 0.1
 truncate -s 0 "$scratch/truncated"
 finish "$watcher"
 check "a ring that is cut off under our hands: exit code" 6 $?
-check_match "and told" "$ring: .* was cut off" "$(cat "$scratch/err")"
+check_match "and told" "$ring'?: (.* was cut off|shared memory is corrupt)" "$(cat "$scratch/err")"
 
 # Output that cannot be written.
 new_ring

@@ -43,6 +43,7 @@ struct slot {
 	_Atomic uint32_t generation; /* of the ring that is there */
 	_Atomic uint32_t taken_out;  /* who sets this takes its member out of the set */
 	_Atomic uint32_t gone;       /* a reader was told of its removal */
+	_Atomic uint32_t turns;      /* readers that hold a member of it */
 	_Atomic uint32_t ended;      /* a reader has seen the end of its stream */
 	_Atomic uint64_t sent;       /* at that end */
 	uint64_t expected;           /* the holder's: number to come */
@@ -247,9 +248,11 @@ static void *read_rings(void *arg)
 		for (int i = 0; i < n; i++) {
 			struct slot *slot = ready[i].user;
 
+			atomic_fetch_add(&slot->turns, 1);
 			if (take_turn(slot, &ready[i], &records))
 				take_out(ready[i].member);
 			CHECK(quoit_pollset_done(set, &ready[i]) == 0, "done");
+			atomic_fetch_sub(&slot->turns, 1);
 		}
 	}
 	atomic_fetch_add(&shared->records, records);
@@ -301,8 +304,15 @@ static void new_ring(unsigned i)
 	atomic_fetch_add(&slot->generation, 1);
 }
 
+/* A reader may still be at work in the removed ring. */
 static void replace(unsigned i)
 {
+	struct quoit_stats stats = {.size = sizeof(stats)};
+
+	while (quoit_get_stats(shared->slot[i].q, &stats) == 0 && stats.consumers != 0)
+		test_sleep_ms(0);
+	while (atomic_load(&shared->slot[i].turns) != 0)
+		test_sleep_ms(0);
 	quoit_detach(shared->slot[i].q);
 	new_ring(i);
 	atomic_fetch_add(&shared->removals, 1);
@@ -312,12 +322,14 @@ static void visit(unsigned i, uint64_t *seed)
 {
 	struct slot *slot = &shared->slot[i];
 	char name[QUOIT_NAME_MAX];
+	int r;
 
 	if (atomic_load(&slot->gone) != 0) {
 		replace(i);
 	} else if (!slot->doomed && test_random_below(seed, 8) == 0) {
 		ring_name(i, atomic_load(&slot->generation), name);
-		CHECK(quoit_remove(name) == 0, "remove %s", name);
+		r = quoit_remove(name);
+		CHECK(r == 0, "remove %s: %s", name, quoit_strerror(r));
 		slot->doomed = true;
 	} else if (atomic_exchange(&slot->taken_out, 1) == 0) {
 		take_out(atomic_load(&slot->member));

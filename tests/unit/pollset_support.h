@@ -61,7 +61,10 @@ static inline void gang_close(struct gang *g)
 	quoit_pollset_destroy(g->set);
 	for (unsigned i = 0; i < g->n; i++) {
 		quoit_producer_close(g->p[i]);
-		test_ring_drop(&g->ring[i]);
+		if (g->ring[i].made[0] != '\0')
+			test_ring_drop(&g->ring[i]);
+		else /* removed, and forgotten */
+			quoit_detach(g->ring[i].q);
 	}
 }
 

@@ -24,7 +24,6 @@ static void make_spsc(void)
 static void make_mpmc(void)
 {
 	make_kind(QUOIT_MPMC, 2);
-	consumer_make(1, 2);
 }
 
 static void send(unsigned records, const struct timespec *deadline)
@@ -75,11 +74,6 @@ static void one_receiver(void)
 	receive(0, 1);
 }
 
-static void other_receiver(void)
-{
-	receive(1, 1);
-}
-
 static void make_full_spsc(void)
 {
 	make_spsc();
@@ -115,7 +109,7 @@ const struct scenario wait_scenarios[] = {
 	 .judge = judge_records},
 	{.name = "wait-mpmc",
 	 .setup = make_mpmc,
-	 .thread = {one_record, one_receiver, other_receiver},
+	 .thread = {one_record, one_receiver},
 	 .judge = judge_records},
 	{.name = "wait-room-spsc",
 	 .setup = make_full_spsc,

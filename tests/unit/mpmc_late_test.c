@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A consumer that has waited while others took many laps of records: it must still see the next one
+ * that is left for it, however far behind its own ticket lies.
+ */
+#include <criterion/criterion.h>
+
+#include "support.h"
+
+TestSuite(mpmc_late, .fini = test_cleanup, .timeout = 30);
+
+Test(mpmc_late, a_consumer_many_laps_behind_sees_the_next_record)
+{
+	static const unsigned laps[] = {1, 2, 3, 5, 100};
+	struct quoit_options opt = test_options(QUOIT_MPMC);
+	struct quoit_consumer *other;
+	struct quoit_msg msg;
+	struct test_rig rig;
+	uint64_t value = 0, buf;
+
+	opt.slot_size = 8;
+	opt.capacity = 1024;
+	test_rig_open(&rig, QUOIT_MEMFD, &opt);
+	cr_assert_eq(quoit_consumer_open(rig.r.q, &other), 0);
+	for (size_t i = 0; i < sizeof(laps) / sizeof(laps[0]); i++) {
+		struct timespec deadline;
+
+		for (uint64_t k = 0; k < laps[i] * test_info(rig.r.q).slots + 7; k++) {
+			value++;
+			cr_assert_eq(quoit_send(rig.p, &value, 8, 0, QUOIT_NOWAIT), 0);
+			cr_assert_eq(quoit_recv(other, &buf, 8, &msg, QUOIT_NOWAIT), 1);
+			cr_assert_eq(buf, value);
+		}
+		value++;
+		cr_assert_eq(quoit_send(rig.p, &value, 8, 0, QUOIT_NOWAIT), 0);
+		deadline = quoit_deadline_ms(5000);
+		cr_assert_eq(quoit_consumer_wait(rig.c, &deadline), 0, "%u laps behind", laps[i]);
+		cr_assert_eq(quoit_recv(rig.c, &buf, 8, &msg, QUOIT_NOWAIT), 1);
+		cr_assert_eq(buf, value);
+	}
+	quoit_consumer_close(other);
+}
