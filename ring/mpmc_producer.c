@@ -459,8 +459,12 @@ int quoit__mpmc_send_batch(struct quoit_producer *p, const struct quoit_msg *msg
 bool quoit__mpmc_room(struct quoit_producer *p)
 {
 	struct quoit *q = p->ep.ring;
-	uint64_t t = p->ticket, lap = q->geo.slots;
+	uint64_t t = p->ticket, lap = q->geo.slots, hint;
 
+	/* While we waited others may have filled many laps; walking alone would never get there. */
+	hint = atomic_load_explicit(&q->control->tail, memory_order_relaxed);
+	if ((int64_t)(hint - t) > 0)
+		t = hint;
 	for (uint64_t steps = 2 * q->geo.slots; steps != 0; steps--, t++) {
 		uint64_t w =
 			atomic_load_explicit(&quoit__slot_at(q, t)->word, memory_order_relaxed);
@@ -471,6 +475,7 @@ bool quoit__mpmc_room(struct quoit_producer *p)
 		if (ahead < 0)
 			return quoit__phase(w) == QUOIT__PENDING || may_step(p, t, w, &lap);
 	}
+	p->ticket = t; /* the next look goes on from here */
 	return false;
 }
 

@@ -128,14 +128,12 @@ static void filled_unit(struct world *w)
 {
 	w->sent = 5; /* the length of the sixth is a unit */
 	reserve_unit(w);
-	test_record_fill(w->payload, UNIT, 1, w->sent);
+	w->msg.type = test_record_fill(w->payload, UNIT, 1, w->sent);
 }
 
 static void commit(struct world *w)
 {
-	uint32_t type = test_record_fill(w->payload, UNIT, 1, w->sent);
-
-	CHILD_CHECK(quoit_commit(w->p, w->payload, UNIT, type) == 0);
+	CHILD_CHECK(quoit_commit(w->p, w->payload, UNIT, w->msg.type) == 0);
 }
 
 static void discard(struct world *w)
@@ -143,11 +141,14 @@ static void discard(struct world *w)
 	CHILD_CHECK(quoit_discard(w->p, w->payload) == 0);
 }
 
+static void prepare(struct world *w)
+{
+	w->msg.type = test_record_fill(w->buf, UNIT, 1, 5);
+}
+
 static void send_unit(struct world *w)
 {
-	uint32_t type = test_record_fill(w->buf, UNIT, 1, 5);
-
-	CHILD_CHECK(quoit_send(w->p, w->buf, UNIT, type, QUOIT_NOWAIT) == 0);
+	CHILD_CHECK(quoit_send(w->p, w->buf, UNIT, w->msg.type, QUOIT_NOWAIT) == 0);
 }
 
 static void close_producer(struct world *w)
@@ -187,7 +188,7 @@ static const struct operation operations[] = {
 	{"first-arena", false, false, 0, 0, 0, false, true, nothing, reserve_small},
 	{"commit", false, true, 0, 5, 0, false, false, filled_unit, commit},
 	{"discard", false, false, 0, 2, 0, false, false, filled, discard},
-	{"send", false, true, 0, 5, 0, false, false, nothing, send_unit},
+	{"send", false, true, 0, 5, 0, false, false, prepare, send_unit},
 	{"collect", false, false, 0, 5, 5, false, false, nothing, reserve_most},
 	{"sweep", false, false, 0, 5, 5, true, false, open_producer, reserve_most},
 	{"reap", false, false, 0, 3, 0, true, false, nothing, open_producer},
@@ -224,8 +225,8 @@ static int victim(void *arg)
 		for (;;)
 			pause();
 	CHILD_CHECK(test_wait_flag(v->go, 2, 5000));
-	v->op->before(&w);
 	memset(w.buf, 0, 4 * UNIT); /* no page faults on the way */
+	v->op->before(&w);
 	CHILD_CHECK(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
 	raise(SIGSTOP);
 	v->op->run(&w);
