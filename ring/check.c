@@ -250,7 +250,8 @@ static void check_slot(const struct quoit_inspect *v, struct quoit__report *r,
 	else if ((phase == QUOIT__COMMITTED || phase == QUOIT__READING ||
 		  phase == QUOIT__PENDING) &&
 		 desc >> 32 > g->slot_size &&
-		 (desc >> 32 != QUOIT__HEAP_LENGTH || g->heap_size == 0) && load(&slot->word) == word)
+		 (desc >> 32 != QUOIT__HEAP_LENGTH || g->heap_size == 0) &&
+		 load(&slot->word) == word)
 		SLOT_PROBLEM("length %" PRIu64 " does not fit", desc >> 32);
 	else
 		check_turn(v, r, t, slot, t->tail + ((index - t->tail) & (g->slots - 1)), word);

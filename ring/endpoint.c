@@ -451,6 +451,8 @@ int quoit__recv_slow(struct quoit_consumer *c, void *buf, uint32_t cap, struct q
 	if (c->ep.error == 0 && c->ep.ring->geo.kind == QUOIT_MPMC && c->held == 0 &&
 	    quoit__mpmc_recv_next(c, buf, cap, ret_msg))
 		return 1;
+	if (deadline != QUOIT_NOWAIT)
+		(void)quoit__glance_first(c);
 	for (bool again = false;; again = true) {
 		int r = recv_once(c, buf, cap, ret_msg);
 

@@ -28,8 +28,7 @@
 #define QUOIT__INCOMPAT_SPSC     (1u << 0) /* record space as quoit/inline.h says */
 #define QUOIT__INCOMPAT_MPMC     (1u << 1) /* record space as ring/slot.h says */
 #define QUOIT__INCOMPAT_HEAP     (1u << 2) /* struct quoit__heap_header follows the header */
-#define QUOIT__INCOMPAT_KNOWN                                                                      \
-	(QUOIT__INCOMPAT_SPSC | QUOIT__INCOMPAT_MPMC | QUOIT__INCOMPAT_HEAP)
+#define QUOIT__INCOMPAT_KNOWN    (QUOIT__INCOMPAT_SPSC | QUOIT__INCOMPAT_MPMC | QUOIT__INCOMPAT_HEAP)
 
 /* quoit__header.state */
 enum { QUOIT__BUILDING = 0, QUOIT__READY = 1, QUOIT__REMOVED = 2 };
@@ -194,6 +193,6 @@ static_assert(sizeof(struct quoit__slot) == 16, "FORMAT.md Slot");
 static_assert(QUOIT__HEAP_HEADER_OFFSET + sizeof(struct quoit__heap_header) <=
 		      QUOIT__CONTROL_OFFSET,
 	      "FORMAT.md Heap");
-#define QUOIT__PEERS_OFFSET   1280u /* CONTROL_OFFSET + 640, up to a multiple of 128 */
+#define QUOIT__PEERS_OFFSET 1280u /* CONTROL_OFFSET + 640, up to a multiple of 128 */
 
 #endif

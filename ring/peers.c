@@ -182,7 +182,8 @@ void quoit__lock_close(struct sync_lock *l)
 
 /* ---- waking --------------------------------------------------------------------------------- */
 
-/* A member of a set: mark it on the set's board. Not having got through is the set's to find out. */
+/* A member of a set: mark it on the set's board. Not having got through is the set's to find out.
+ */
 static uint32_t wake_set(struct quoit__endpoint *ep, struct quoit__row *row, uint32_t bit)
 {
 	uint32_t called = 0;

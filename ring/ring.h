@@ -179,13 +179,14 @@ void quoit__count_store(struct quoit__endpoint *ep);
 
 /* ring/wait.c */
 int64_t quoit__now_ns(void);
+bool quoit__glance_first(struct quoit_consumer *c);
 bool quoit__fence_needed(void);
 /* What a consumer that found nothing (producer: no room) has to say; looks at peers now and then.
  */
 int quoit__consumer_idle(struct quoit_consumer *c);
 int quoit__producer_idle(struct quoit_producer *p);
-/* For who watches many endpoints. Thorough: 0 the endpoint's next call has something to tell, -EAGAIN
- * not; deaths stay untold. */
+/* For who watches many endpoints. Thorough: 0 the endpoint's next call has something to tell,
+ * -EAGAIN not; deaths stay untold. */
 int quoit__consumer_look(struct quoit_consumer *c);
 int quoit__producer_look(struct quoit_producer *p, uint32_t room);
 /* Brief: a load or two; may miss all but records, and some room. */

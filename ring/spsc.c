@@ -199,7 +199,8 @@ bool quoit__spsc_learn_head(struct quoit_producer *p)
 }
 
 /* What a commit does besides its own stores: counters, and whoever sleeps. */
-static inline void published(struct quoit_producer *p, uint64_t position, uint64_t records, uint64_t bytes)
+static inline void published(struct quoit_producer *p, uint64_t position, uint64_t records,
+			     uint64_t bytes)
 {
 	struct quoit__producer_hot *h = &p->hot;
 
@@ -227,10 +228,10 @@ void quoit__spsc_publish_heap(struct quoit_producer *p, const struct quoit__heap
 	clear_header(q, next, h->shift);
 	h->reserved = 0;
 	/* S1 */
-	atomic_store_explicit(word_at(q, h->position),
-			      pack(h->position, h->shift, QUOIT__PADDING, sizeof(*record),
-				   QUOIT__HEAP_MARK),
-			      memory_order_release);
+	atomic_store_explicit(
+		word_at(q, h->position),
+		pack(h->position, h->shift, QUOIT__PADDING, sizeof(*record), QUOIT__HEAP_MARK),
+		memory_order_release);
 	published(p, next, 1, record->length);
 }
 

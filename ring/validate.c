@@ -43,15 +43,16 @@ static bool inside(const struct quoit__header *h, uint64_t offset, uint64_t size
 
 static bool spsc_sane(const struct quoit__header *h)
 {
-	return (h->incompat & ~QUOIT__INCOMPAT_HEAP) == QUOIT__INCOMPAT_SPSC && power_of_two(h->capacity) &&
-	       h->capacity >= 1024 && h->peers == 2 && h->start % 8 == 0 && h->slots == 0;
+	return (h->incompat & ~QUOIT__INCOMPAT_HEAP) == QUOIT__INCOMPAT_SPSC &&
+	       power_of_two(h->capacity) && h->capacity >= 1024 && h->peers == 2 &&
+	       h->start % 8 == 0 && h->slots == 0;
 }
 
 static bool mpmc_sane(const struct quoit__header *h)
 {
-	return (h->incompat & ~QUOIT__INCOMPAT_HEAP) == QUOIT__INCOMPAT_MPMC && power_of_two(h->slots) && h->slots >= 2 &&
-	       h->slots <= UINT64_C(1) << 40 && h->slot_size >= 8 &&
-	       h->slot_size <= QUOIT_RECORD_MAX && h->slot_stride % 8 == 0 &&
+	return (h->incompat & ~QUOIT__INCOMPAT_HEAP) == QUOIT__INCOMPAT_MPMC &&
+	       power_of_two(h->slots) && h->slots >= 2 && h->slots <= UINT64_C(1) << 40 &&
+	       h->slot_size >= 8 && h->slot_size <= QUOIT_RECORD_MAX && h->slot_stride % 8 == 0 &&
 	       h->slot_stride >= sizeof(struct quoit__slot) + (uint64_t)h->slot_size &&
 	       h->capacity / h->slot_stride == h->slots && h->capacity % h->slot_stride == 0 &&
 	       h->peers >= 2 && h->peers <= QUOIT_PEERS_MAX;
@@ -135,10 +136,9 @@ int quoit__validate_heap(const struct quoit__header *h, const struct quoit__heap
 	    heap->offset < heap->table_offset + heap->size / heap->unit * 8 ||
 	    heap->offset % 4096 != 0 || !inside(h, heap->offset, heap->size))
 		return -EBADMSG;
-	if (g->kind == QUOIT_SPSC ? heap->share == 0 || heap->share % 8 != 0 ||
-					    heap->share > g->max_record
-				  : heap->share != 0 ||
-					    h->slot_size < sizeof(struct quoit__heap_record))
+	if (g->kind == QUOIT_SPSC
+		    ? heap->share == 0 || heap->share % 8 != 0 || heap->share > g->max_record
+		    : heap->share != 0 || h->slot_size < sizeof(struct quoit__heap_record))
 		return -EBADMSG;
 	longest = heap->size < QUOIT_RECORD_MAX ? heap->size : QUOIT_RECORD_MAX;
 	if (g->kind == QUOIT_SPSC)
@@ -154,8 +154,7 @@ int quoit__validate_heap(const struct quoit__header *h, const struct quoit__heap
 bool quoit__heap_record_valid(const struct quoit__geometry *g, const struct quoit__heap_record *r)
 {
 	return r->offset % 8 == 0 && r->offset < g->heap_size &&
-	       r->length <= g->heap_size - r->offset && r->length <= g->max_record &&
-	       r->zero == 0;
+	       r->length <= g->heap_size - r->offset && r->length <= g->max_record && r->zero == 0;
 }
 
 bool quoit__position_valid(const struct quoit__geometry *g, uint64_t position, uint64_t end)

@@ -15,8 +15,8 @@
 #define SPIN_MIN_NS 1000
 #define SPIN_MAX_NS 50000
 #define PATIENCE_NS 2000 /* what lets a backlog form */
-#define BACKLOG     4   /* records that made it worth while */
-#define PROBE_LAST  4096
+#define BACKLOG     4    /* records that made it worth while */
+#define PROBE_LAST  16384
 #define GLANCES     16
 #define EAGER_EVERY 4        /* bursts of glances, before room for one record will do */
 #define CHECK_NS    25000000 /* between two looks at the peers' locks */
@@ -306,6 +306,30 @@ static bool glance(const struct quoit__endpoint *ep, void *endpoint)
 							: quoit__mpmc_much_room(endpoint);
 	return ep->ring->geo.kind == QUOIT_SPSC ? quoit__look(endpoint, &msg) != 0
 						: quoit__mpmc_glance(endpoint);
+}
+
+/*
+ * Before anything else that an empty ring asks for: a few glances. In a ping-pong the answer comes
+ * within them, and the way round by peers, counters and clocks costs more than the wait. Not while
+ * patience pays off, or is to be tried; nor while the producer may want memory back. True: look
+ * again.
+ */
+bool quoit__glance_first(struct quoit_consumer *c)
+{
+	struct quoit__endpoint *ep = &c->ep;
+
+	if (ep->error != 0 || ep->patient || ep->probe == 0 ||
+	    (ep->ring->geo.kind == QUOIT_SPSC &&
+	     c->hot.position - c->published >= ep->ring->geo.capacity / 8))
+		return false;
+	for (int i = 0; i < GLANCES; i++) {
+		if (glance(ep, c)) {
+			let_backlog_form(ep, c); /* counts the wait */
+			return true;
+		}
+		cpu_pause();
+	}
+	return false;
 }
 
 /* Spin for as long as spinning has paid off lately. */

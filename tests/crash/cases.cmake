@@ -99,7 +99,7 @@ if(QUOIT_HEAP_JEMALLOC AND TARGET crash_heap_kill)
 		crash-heap-stop crash crash_heap_kill --kind mpmc --peers 3 --rounds 30 --stop
 	)
 	if(NOT QUOIT_SANITIZE)
-		quoit_add_program_test(crash-heap-step crash crash_heap_step --every 311 --from 7)
+		quoit_add_program_test(crash-heap-step crash crash_heap_step --every 997 --from 7)
 	endif()
 endif()
 

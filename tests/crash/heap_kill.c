@@ -44,6 +44,7 @@ struct consumer_line {
 };
 struct ledger {
 	_Atomic uint32_t stop;
+	_Atomic uint32_t up[2 * PEERS_MAX]; /* this life has opened its endpoint */
 	struct producer_line producer[PEERS_MAX];
 	struct consumer_line consumer[PEERS_MAX];
 	_Atomic uint8_t count[PEERS_MAX][SEQ_MAX];
@@ -126,6 +127,7 @@ static int producer_life(void *arg)
 
 	if (quoit_attach(ring.name, NULL, &q) != 0 || quoit_producer_open(q, &p) != 0)
 		fail("opening a producer", life->index, 0);
+	atomic_store(&ledger->up[life->index], 1);
 	while (atomic_load(&ledger->stop) == 0) {
 		uint64_t seq = atomic_load(&line->committed);
 
@@ -207,6 +209,7 @@ static int consumer_life(void *arg)
 
 	if (quoit_attach(ring.name, NULL, &q) != 0 || quoit_consumer_open(q, &c) != 0)
 		fail("opening a consumer", life->index, 0);
+	atomic_store(&ledger->up[options.peers + life->index], 1);
 	do {
 		struct timespec deadline = quoit_deadline_ms(100);
 
@@ -234,6 +237,7 @@ static void start(unsigned peer)
 	struct life life = {.index = producer ? peer : peer - options.peers,
 			    .seed = test_random(&seed)};
 
+	atomic_store(&ledger->up[peer], 0);
 	pid[peer] = test_spawn(producer ? producer_life : consumer_life, &life);
 }
 
@@ -381,6 +385,10 @@ static void epoch(unsigned rounds)
 	for (unsigned i = 0; i < rounds; i++)
 		disturb();
 	expect_progress("nothing goes on");
+	/* Who comes after all have left begins a new stream, and waits for its end. */
+	for (unsigned i = 0; i < 2 * options.peers; i++)
+		if (!test_wait_flag(&ledger->up[i], 1, STALL_MS))
+			fail("a peer did not come up", i, 0);
 	atomic_store(&ledger->stop, 1);
 	for (unsigned i = 0; i < 2 * options.peers; i++) {
 		int code = test_wait(pid[i]);

@@ -35,6 +35,7 @@ static struct {
 
 struct shared {
 	_Atomic uint32_t stop, failed;
+	_Atomic uint32_t open; /* sides: who comes after all have left waits for a new stream */
 	_Atomic uint64_t sent[SIDES_MAX], bytes[SIDES_MAX], taken[SIDES_MAX];
 	_Atomic uint64_t waits, enough; /* for room; with that many bytes free, but not together */
 	_Atomic uint8_t count[SIDES_MAX][RECORDS_MAX];
@@ -96,6 +97,12 @@ static bool whole(const unsigned char *p, uint32_t len, uint32_t id)
 	return true;
 }
 
+static void all_open(void)
+{
+	atomic_fetch_add(&shared->open, 1);
+	(void)test_wait_flag(&shared->open, options.producers + options.consumers, 60000);
+}
+
 /* ---- sides ---------------------------------------------------------------------------------- */
 
 struct side {
@@ -129,6 +136,7 @@ static int produce(struct side *s)
 	uint64_t seq;
 
 	CHECK(copy != NULL && quoit_producer_open(s->q, &p) == 0);
+	all_open();
 	for (seq = 0; seq < options.records && seq < RECORDS_MAX && !atomic_load(&shared->stop);
 	     seq++) {
 		uint32_t len = random_len(&s->seed), id = s->index << 28 | (uint32_t)seq;
@@ -182,6 +190,7 @@ static int consume(struct side *s)
 	unsigned most = options.kind == QUOIT_SPSC ? 1 : options.hold;
 
 	CHECK(copy != NULL && quoit_consumer_open(s->q, &c) == 0);
+	all_open();
 	for (;;) {
 		struct timespec deadline = quoit_deadline_ms(100000);
 		unsigned want = 1 + test_random_below(&s->seed, most);

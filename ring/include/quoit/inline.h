@@ -180,14 +180,13 @@ static inline int quoit__look(const struct quoit__consumer_hot *h, struct quoit_
  */
 static inline void quoit__own_lines(unsigned char *record, uint64_t size)
 {
-	uint64_t at = 0;
+	uint64_t *word = (uint64_t *)(void *)record;
 
-	do {
-		uint64_t *word = (uint64_t *)(void *)(record + at);
-
+	__atomic_store_n(word, __atomic_load_n(word, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+	for (uint64_t at = 64 - ((uintptr_t)record & 63); at < size; at += 64) {
+		word = (uint64_t *)(void *)(record + at);
 		__atomic_store_n(word, __atomic_load_n(word, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
-		at = at == 0 ? 64 - ((uintptr_t)record & 63) : at + 64;
-	} while (at < size);
+	}
 }
 
 static inline int quoit_peek(struct quoit_consumer *c, struct quoit_msg *ret_msg)

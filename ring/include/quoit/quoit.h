@@ -115,11 +115,11 @@ struct quoit_options {
 	uint32_t peers;     /* create, MPMC: most endpoints at one time, 2 to 1024; default 128 */
 	uint32_t mode;      /* create: permission bits, default 0600 */
 	uint32_t attach_timeout_ms; /* how long to wait for a half-made ring; default 1000 */
-	uint64_t start; /* create: first position (SPSC, bytes, multiple of 8) or ticket (MPMC);
-			   for tests of wrap-around; default 0 */
-	uint64_t heap_size;  /* create: bytes of the heap section, up to 1 TiB, for records that the
-				ring itself does not take; 0: none. Rounded up to units of 64 KiB, or
-				of a 4096th of it if that is more */
+	uint64_t start;     /* create: first position (SPSC, bytes, multiple of 8) or ticket (MPMC);
+			       for tests of wrap-around; default 0 */
+	uint64_t heap_size; /* create: bytes of the heap section, up to 1 TiB, for records that the
+			       ring itself does not take; 0: none. Rounded up to units of 64 KiB, or
+			       of a 4096th of it if that is more */
 	uint32_t heap_share; /* create, SPSC with a heap: longer records go to the heap, bytes, up
 				to half the ring; default an eighth of the capacity */
 	uint32_t reserved;   /* 0 */
@@ -200,7 +200,7 @@ struct quoit_info {
 	char name[QUOIT_NAME_MAX]; /* canonical name; attach to it from another process */
 	uint64_t heap_size;        /* bytes of the heap section, or 0 */
 	uint32_t heap_unit;        /* bytes of it that change owners together, or 0 */
-	uint32_t heap_share; /* longer records go to the heap (SPSC; MPMC: slot_size), or 0 */
+	uint32_t heap_share;       /* longer records go to the heap (SPSC; MPMC: slot_size), or 0 */
 };
 QUOIT_MUST_CHECK QUOIT_API int quoit_get_info(const struct quoit *q, struct quoit_info *ret_info);
 
