@@ -185,11 +185,10 @@ static int may_unlink_file(const struct quoit__segment *seg)
 
 	if (r != 0)
 		return r;
-	if (faccessat(at.dir, ".", W_OK | X_OK, AT_EACCESS) != 0)
-		r = -errno;
-	else if (fstat(at.dir, &folder) == 0 && fstat(seg->fd, &file) == 0 &&
-		 (folder.st_mode & S_ISVTX) != 0 && folder.st_uid != geteuid() &&
-		 file.st_uid != geteuid() && fchmod(seg->fd, file.st_mode & 07777) != 0)
+	if (faccessat(at.dir, ".", W_OK | X_OK, AT_EACCESS) != 0 ||
+	    (fstat(at.dir, &folder) == 0 && fstat(seg->fd, &file) == 0 &&
+	     (folder.st_mode & S_ISVTX) != 0 && folder.st_uid != geteuid() &&
+	     file.st_uid != geteuid() && fchmod(seg->fd, file.st_mode & 07777) != 0))
 		r = -errno;
 	close(at.dir);
 	return r;

@@ -12,7 +12,7 @@ set -euo pipefail
 build=(gcc libc6-dev make cmake pkg-config liburcu-dev libjemalloc-dev libjansson-dev
 	coreutils util-linux procps tar)
 tests=(g++ clang clang-format clang-tidy libclang-rt-14-dev libcriterion-dev
-	spin strace mandoc binutils)
+	spin strace mandoc binutils valgrind)
 
 case "${1-}" in
 "") wanted=("${build[@]}") ;;

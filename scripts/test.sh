@@ -93,6 +93,14 @@ fuzz_a_little() {
 	return $status
 }
 
+# The benchmarks build without any peer, and the hot paths take the instructions that are written down.
+perf_a_little() {
+	cmake --preset release -B build-perf -DQUOIT_PERF=ON -DQUOIT_PERF_PEERS=none \
+		-DBUILD_TESTING=OFF -DQUOIT_WERROR=$werror &&
+		cmake --build build-perf -j "$jobs" --target quoit-perf &&
+		perf/instructions.sh --check build-perf/bin/quoit-perf
+}
+
 # Whatever fails, the rest is still looked at.
 everything() {
 	step "format: clang-format agrees" scripts/lint.sh format || true
@@ -103,6 +111,7 @@ everything() {
 	build_and_test clang -L '^(unit|stress|install)$' || true
 	build_and_test asan -L '^(unit|stress|fuzz)$' || true
 	build_and_test tsan -L '^stress$' || true
+	step "perf: builds, instructions per operation" perf_a_little || true
 	step "fuzz: libFuzzer, 20 s a target" fuzz_a_little || true
 }
 
