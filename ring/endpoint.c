@@ -439,6 +439,7 @@ static int recv_once(struct quoit_consumer *c, void *buf, uint32_t cap, struct q
 	}
 	if (msg.len != 0)
 		memcpy(buf, msg.data, msg.len);
+	atomic_signal_fence(memory_order_seq_cst); /* see quoit_recv() */
 	*ret_msg = (struct quoit_msg){.data = buf, .len = msg.len, .type = msg.type};
 	r = quoit_advance(c, &msg);
 	return r == 0 ? 1 : r;

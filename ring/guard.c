@@ -169,9 +169,9 @@ static bool replace(struct quoit__guarded *g, uintptr_t at)
 static bool is_ours(const siginfo_t *info)
 {
 	/* Not those that were sent, whose address is none, nor misaligned accesses, which zeros do
-	 * not mend. Failed memory is lost as well. */
+	 * not mend. Failed memory is lost as well, once somebody touches it. */
 	if (info->si_code != BUS_ADRERR && info->si_code != BUS_OBJERR &&
-	    info->si_code != BUS_MCEERR_AR && info->si_code != BUS_MCEERR_AO)
+	    info->si_code != BUS_MCEERR_AR)
 		return false;
 	for (struct chunk *c = &first; c != NULL;
 	     c = atomic_load_explicit(&c->next, memory_order_acquire))

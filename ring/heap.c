@@ -237,8 +237,10 @@ static int reserve_mpmc(struct quoit_producer *p, uint32_t len, struct quoit__bl
 	if (r != 0)
 		return r;
 	r = quoit__mpmc_reserve_slot(p, &b->slot);
-	if (r != 0)
+	if (r != 0) {
 		block_free(p, b);
+		tell(p);
+	}
 	return p->ep.error != 0 ? p->ep.error : r;
 }
 
@@ -316,6 +318,7 @@ int quoit__heap_discard(struct quoit_producer *p, const void *payload)
 		r = -EINVAL;
 	block_free(p, b);
 	drop_reserved(p->heap, i);
+	tell(p);
 	return p->ep.error != 0 ? p->ep.error : r;
 }
 

@@ -437,15 +437,16 @@ bool quoit__mpmc_glance(const struct quoit_consumer *c)
 bool quoit__mpmc_ready(struct quoit_consumer *c)
 {
 	struct quoit *q = c->ep.ring;
-	uint64_t h = c->ticket, lap = q->geo.slots, hint;
+	uint64_t lap = q->geo.slots, hint, h;
 
+	/* While we waited others may have taken many laps of records; walking alone would never get
+	 * there. Before the look at what came back, which is for what lies behind our ticket. */
+	hint = atomic_load_explicit(&q->control->head, memory_order_relaxed);
+	if ((int64_t)(hint - c->ticket) > 0)
+		c->ticket = hint;
 	if (c->held != 0 || redelivered(c, NULL) == 1)
 		return true;
-	/* While we waited others may have taken many laps of records; walking alone would never get
-	 * there. */
-	hint = atomic_load_explicit(&q->control->head, memory_order_relaxed);
-	if ((int64_t)(hint - h) > 0)
-		h = hint;
+	h = c->ticket;
 	for (uint64_t steps = 2 * q->geo.slots; steps != 0; steps--, h++) {
 		uint64_t w =
 			atomic_load_explicit(&quoit__slot_at(q, h)->word, memory_order_acquire);

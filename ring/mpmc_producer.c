@@ -274,6 +274,9 @@ static int republish(struct quoit_producer *p, struct quoit__claim *claim, uint3
 			    word, &w, quoit__word(turn, QUOIT__VOIDW, p->ep.id),
 			    memory_order_relaxed, memory_order_relaxed))
 			return -EAGAIN;
+		/* Those who may move it publish or free it; of another turn it is forged. */
+		if (owned(w, QUOIT__PENDING, p->ep.id))
+			return quoit__producer_fail(p, -EBADMSG);
 	}
 	p->ep.slow.republished++;
 	quoit__count_store(&p->ep);

@@ -324,7 +324,8 @@ bool quoit__glance_first(struct quoit_consumer *c)
 		return false;
 	for (int i = 0; i < GLANCES; i++) {
 		if (glance(ep, c)) {
-			let_backlog_form(ep, c); /* counts the wait */
+			if (i != 0)
+				let_backlog_form(ep, c); /* counts the wait */
 			return true;
 		}
 		cpu_pause();

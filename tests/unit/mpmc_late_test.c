@@ -72,3 +72,34 @@ Test(mpmc_late, a_producer_many_laps_behind_sees_the_room)
 	}
 	quoit_producer_close(other);
 }
+
+Test(mpmc_late, a_record_given_back_behind_the_shared_hint_is_found_by_who_waits)
+{
+	struct quoit_options opt = test_options(QUOIT_MPMC);
+	struct quoit_consumer *other;
+	struct quoit_msg msg;
+	struct test_rig rig;
+	uint64_t value, buf;
+	struct timespec deadline;
+
+	opt.slot_size = 8;
+	opt.capacity = 4096;
+	test_rig_open(&rig, QUOIT_MEMFD, &opt);
+	cr_assert_eq(quoit_consumer_open(rig.r.q, &other), 0);
+	cr_assert_eq(quoit_recv(rig.c, &buf, 8, &msg, QUOIT_NOWAIT), -EAGAIN);
+	for (value = 0; value < 16; value++)
+		cr_assert_eq(quoit_send(rig.p, &value, 8, 0, QUOIT_NOWAIT), 0);
+	for (value = 0; value < 15; value++) {
+		cr_assert_eq(quoit_recv(other, &buf, 8, &msg, QUOIT_NOWAIT), 1);
+		cr_assert_eq(buf, value);
+	}
+	cr_assert_eq(quoit_peek(other, &msg), 1, "the last is on loan");
+	quoit_consumer_close(other); /* gives it back */
+	deadline = quoit_deadline_ms(1000);
+	cr_assert_eq(quoit_consumer_wait(rig.c, &deadline), 0);
+	cr_assert_eq(quoit_recv(rig.c, &buf, 8, &msg, QUOIT_NOWAIT), 1);
+	cr_assert_eq(buf, 15);
+	quoit_producer_close(rig.p);
+	rig.p = NULL;
+	cr_assert_eq(quoit_recv(rig.c, &buf, 8, &msg, QUOIT_NOWAIT), 0, "the end, after it");
+}

@@ -176,13 +176,14 @@ static inline int quoit__look(const struct quoit__consumer_hot *h, struct quoit_
  * Write one word of each line of a record that has been read, with what it holds already. The
  * producer's next write then finds the line in one cache, this one's, and takes it over like any
  * other; a line that both caches share is several times dearer to it (docs/DESIGN.md). The words
- * keep their values, so a death in between changes nothing. Relaxed: S2 follows.
+ * keep their values, so a death in between changes nothing. S1: the header word with release, for a
+ * successor that reads it from us must see what it published; the rest relaxed, for S2 follows.
  */
 static inline void quoit__own_lines(unsigned char *record, uint64_t size)
 {
 	uint64_t *word = (uint64_t *)(void *)record;
 
-	__atomic_store_n(word, __atomic_load_n(word, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+	__atomic_store_n(word, __atomic_load_n(word, __ATOMIC_RELAXED), __ATOMIC_RELEASE);
 	for (uint64_t at = 64 - ((uintptr_t)record & 63); at < size; at += 64) {
 		word = (uint64_t *)(void *)(record + at);
 		__atomic_store_n(word, __atomic_load_n(word, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
@@ -228,6 +229,8 @@ static inline int quoit_recv(struct quoit_consumer *c, void *buf, uint32_t cap,
 		return quoit__recv_slow(c, buf, cap, ret_msg, deadline);
 	if (msg.len != 0)
 		memcpy(buf, msg.data, msg.len);
+	/* A guard that met a lost page in the copy has moved our position (quoit_guard). */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	ret_msg->len = msg.len;
 	ret_msg->type = msg.type;
 	ret_msg->data = buf;
