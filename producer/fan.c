@@ -208,11 +208,10 @@ static int send_to_next(struct job *j, const void *data, uint32_t len, uint32_t 
 			rc = send_to_ready(j, &ready, data, len, type);
 			if (rc != 0)
 				return rc == 1 ? 0 : rc;
-			continue;
+		} else if (rc != -EINTR && rc != -ETIMEDOUT) {
+			return rc;
 		}
 		report_tick(&j->report);
-		if (rc != -EINTR && rc != -ETIMEDOUT)
-			return rc;
 		if (put_stopped(j))
 			return -EINTR;
 		if (now_ns() >= give_up)

@@ -124,7 +124,7 @@ static void check_records(const struct quoit_inspect *v, struct quoit__report *r
 		last = record->offset + (record->length != 0 ? record->length - 1 : 0);
 		for (uint64_t k = record->offset / unit; k <= last / unit; k++)
 			if (quoit__unit_state(words[k]) == QUOIT__UNIT_FREE) {
-				quoit__problem(r, QUOIT__REPAIRABLE, at,
+				quoit__problem(r, QUOIT__CORRUPT, at,
 					       "heap: a record lies in unit %" PRIu64
 					       ", which is free",
 					       k);

@@ -26,7 +26,6 @@ struct quoit__heap {
 	struct quoit__block reserved[QUOIT__RESERVATIONS_MAX]; /* SPSC: one at most */
 	struct quoit__block *out; /* committed, and not known to have been taken */
 	uint64_t n_out, room, cursor;
-	int64_t swept_ns;
 };
 
 /* ---- blocks --------------------------------------------------------------------------------- */
@@ -339,9 +338,15 @@ int quoit__heap_send(struct quoit_producer *p, const void *buf, uint32_t len, ui
 /* Errors count as room: the call that follows tells them. */
 bool quoit__heap_room(struct quoit_producer *p, uint32_t len)
 {
+	struct quoit__heap *heap = p->heap;
 	struct quoit__block b;
-	int r = block_new(p, len, &b);
+	int r;
 
+	/* One that is reserved is given back first, as the next reservation does. */
+	if (p->ep.ring->geo.kind == QUOIT_SPSC && heap != NULL && heap->n_reserved != 0 &&
+	    heap->reserved[0].len >= len)
+		return true;
+	r = block_new(p, len, &b);
 	if (r == 0)
 		block_free(p, &b);
 	return r != -EAGAIN;

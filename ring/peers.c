@@ -216,7 +216,7 @@ static uint32_t wake_pollables(struct quoit__endpoint *ep, enum quoit_role role)
 			continue;
 		if (ep->pollable == NULL &&
 		    sync_pollable_new_waker(q->uuid, ep->id, q->geo.peers, &ep->pollable) != 0)
-			return called; /* out of descriptors: the sleeper's timer finds it */
+			continue; /* out of descriptors: the sleeper's timer finds it */
 		called++;
 		(void)sync_pollable_wake(ep->pollable, i,
 					 atomic_load_explicit(&row->epoch, memory_order_relaxed));
@@ -592,6 +592,8 @@ void quoit__endpoint_close(struct quoit__endpoint *ep)
 	 * wake those who sleep look now. */
 	sync_announce(ep->wakes, SYNC_SPIN);
 	quoit__wake(ep, ep->wakes, producer ? QUOIT_ROLE_CONSUMER : QUOIT_ROLE_PRODUCER);
+	if (producer && q->units != NULL) /* our units are others' now */
+		quoit__wake(ep, ep->sleeps_on, QUOIT_ROLE_PRODUCER);
 	if (!producer) {
 		/* What we had lent is for other consumers; and producers look at it on commit. */
 		quoit__wake(ep, ep->sleeps_on, QUOIT_ROLE_CONSUMER);

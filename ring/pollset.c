@@ -49,6 +49,9 @@ static void fork_child(void)
 
 static void fork_register(void)
 {
+	/* Handlers before a fork run last come, first served: RCU's lock, then the wakers', which
+	 * readers may wait for. */
+	sync_board_register_fork();
 	pthread_atfork(urcu_bp_before_fork, urcu_bp_after_fork_parent, fork_child);
 }
 

@@ -197,7 +197,7 @@ static void try_member(struct taking *t, uint32_t w, uint64_t bit, bool marked)
 	struct quoit_pollset *set = t->set;
 	uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(bit);
 	struct quoit_member *m;
-	bool hot = false;
+	bool hot = false, nothing;
 
 	if (marked) /* B1: acquire, pairs with marking */
 		marked = (atomic_fetch_and_explicit(&set->marked[w], ~bit, memory_order_acquire) &
@@ -210,7 +210,12 @@ static void try_member(struct taking *t, uint32_t w, uint64_t bit, bool marked)
 	m = quoit__member_hold(set, index);
 	if (m == NULL)
 		return;
-	if (marked ? quoit__member_look(m) == -EAGAIN : !quoit__member_glance(m)) {
+	/* A producer's glance only says that something moved: room for what it has is another
+	 * matter. */
+	nothing = marked ? quoit__member_look(m) == -EAGAIN
+			 : !quoit__member_glance(m) ||
+				   (m->producer != NULL && quoit__member_look(m) == -EAGAIN);
+	if (nothing) {
 		m->vain = marked ? 0 : m->vain + 1;
 		t->vain++;
 		quoit__member_back_hot(set, m);

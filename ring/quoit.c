@@ -65,6 +65,8 @@ static int plan_heap(struct quoit__header *h, struct quoit__heap_header *heap,
 		return o->heap_share == 0 ? 0 : -EINVAL;
 	if (o->heap_size > CAPACITY_MAX || o->heap_share > most)
 		return -EINVAL;
+	if (share < sizeof(struct quoit__heap_record)) /* what stands for a record in the heap */
+		share = sizeof(struct quoit__heap_record);
 	share = (share + 7) & ~UINT64_C(7);
 	heap->share = o->kind == QUOIT_SPSC ? (share < most ? share : most) : 0;
 	heap->unit = power_of_two_from((o->heap_size + QUOIT__UNITS_MAX - 1) / QUOIT__UNITS_MAX);

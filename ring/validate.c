@@ -137,7 +137,8 @@ int quoit__validate_heap(const struct quoit__header *h, const struct quoit__heap
 	    heap->offset % 4096 != 0 || !inside(h, heap->offset, heap->size))
 		return -EBADMSG;
 	if (g->kind == QUOIT_SPSC
-		    ? heap->share == 0 || heap->share % 8 != 0 || heap->share > g->max_record
+		    ? heap->share < sizeof(struct quoit__heap_record) || heap->share % 8 != 0 ||
+			      heap->share > g->max_record
 		    : heap->share != 0 || h->slot_size < sizeof(struct quoit__heap_record))
 		return -EBADMSG;
 	longest = heap->size < QUOIT_RECORD_MAX ? heap->size : QUOIT_RECORD_MAX;

@@ -214,6 +214,11 @@ static void fork_register(void)
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
+void sync_board_register_fork(void)
+{
+	pthread_once(&fork_once, fork_register);
+}
+
 static int open_socket(void)
 {
 	int r;
@@ -344,7 +349,7 @@ int sync_board_wake(struct sync_board **link, const uint8_t id[16], uint32_t bit
 
 	if (b != NULL && memcmp(b->id, id, sizeof(b->id)) == 0)
 		return mark_and_wake(b, bit, ret_called);
-	pthread_once(&fork_once, fork_register);
+	sync_board_register_fork();
 	pthread_mutex_lock(&table.mutex);
 	unlink_locked(link);
 	b = find(id);

@@ -62,5 +62,10 @@ bool sync_board_asleep(const struct sync_board *b);
 int sync_board_wake(struct sync_board **link, const uint8_t id[16], uint32_t bit,
 		    uint32_t *ret_called);
 void sync_board_unlink(struct sync_board **link);
+/*
+ * What fork() must do for wakers. It happens by itself at the first wake; whoever takes locks of
+ * his own at fork that wakers may hold registers this first, so that his are taken before ours.
+ */
+void sync_board_register_fork(void);
 
 #endif
