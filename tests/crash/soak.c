@@ -88,6 +88,7 @@ static int supervise(void *arg)
 {
 	const uint32_t *ms = arg;
 
+	(void)setpgid(0, 0); /* with its peers a group: see run_ring() */
 	signal(SIGTERM, on_hang);
 	signal(SIGINT, SIG_IGN);
 	books.seed = options.seed + tally->rings;
@@ -129,6 +130,8 @@ static bool run_ring(uint32_t ms)
 	alarm(ms / 1000 + GRACE_S);
 	code = test_wait((pid_t)supervisor);
 	alarm(0);
+	/* One that was stopped before it could tie its life to its parent's would stay. */
+	(void)kill(-(pid_t)supervisor, SIGKILL);
 	supervisor = 0;
 	if (code == 0)
 		return true;
