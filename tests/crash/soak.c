@@ -229,7 +229,10 @@ static int soak_faults(void)
 		if (faults[i].mpmc && options.kind != QUOIT_MPMC)
 			continue;
 		options.sabotage = faults[i].what;
-		good = run_ring(options.run_ms);
+		/* The event that the fault spoils may not come up in a short run. */
+		good = true;
+		for (uint32_t times = 1; times <= 8 && good; times *= 2)
+			good = run_ring(options.run_ms * times);
 		if (good ||
 		    strncmp(verdict->why, faults[i].verdict, strlen(faults[i].verdict)) != 0)
 			missed++;
