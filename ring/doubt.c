@@ -23,12 +23,14 @@ static bool due(struct quoit__endpoint *ep, int64_t now)
 	return true;
 }
 
-/* Shorter than it was: who waits may not come to touch what is missing, ever. */
-static bool cut_off(const struct quoit__segment *seg)
+/* Shorter than it was: who waits may not come to touch what is missing, ever. Asked through our own
+ * descriptor, for the ring's goes when it is detached. */
+static bool cut_off(const struct quoit__endpoint *ep)
 {
 	struct stat st;
 
-	return seg->fd >= 0 && fstat(seg->fd, &st) == 0 && (uint64_t)st.st_size < seg->size;
+	return ep->lock.fd >= 0 && fstat(ep->lock.fd, &st) == 0 &&
+	       (uint64_t)st.st_size < ep->ring->seg.size;
 }
 
 /* The second time in a row, and nothing has moved. */
@@ -80,7 +82,7 @@ bool quoit__consumer_doubts(struct quoit_consumer *c, int64_t now)
 
 	if (!due(&c->ep, now))
 		return false;
-	if (cut_off(&c->ep.ring->seg))
+	if (cut_off(&c->ep))
 		return true;
 	return still(&c->ep, spsc ? spsc_missing(c) : mpmc_missing(c),
 		     spsc ? c->hot.position : c->ticket);
@@ -92,7 +94,7 @@ bool quoit__producer_doubts(struct quoit_producer *p, int64_t now)
 
 	if (!due(&p->ep, now))
 		return false;
-	if (cut_off(&q->seg))
+	if (cut_off(&p->ep))
 		return true;
 	/* It waits for the consumer's position alone, which lies beside the ring's state. */
 	if (q->geo.kind == QUOIT_SPSC)

@@ -20,7 +20,8 @@ void quoit__guard_drop(struct quoit__guarded *g);
 /* Have these bytes been lost, and private zeros been put in their place? NULL is allowed. */
 bool quoit__guard_lost(const struct quoit__guarded *g);
 
-/* ring/peers.c, called by the signal handler: the endpoints in this mapping are of no more use. */
+/* ring/endpoint_list.c, called by the signal handler: the endpoints in this mapping are of no more
+ * use. */
 void quoit__endpoints_lost(const unsigned char *base);
 
 #endif

@@ -57,6 +57,8 @@ static int block_find(struct quoit_producer *p, uint32_t len, struct quoit__bloc
 		if (r != 0)
 			return r;
 		b.offset = quoit__arena_alloc(heap->arena, len);
+		if (b.offset == UINT64_MAX && quoit__arena_contradicted(heap->arena))
+			return quoit__producer_fail(p, -EBADMSG);
 		if (b.offset == UINT64_MAX)
 			return -EAGAIN;
 	}

@@ -110,7 +110,9 @@ struct quoit__arena;
 int quoit__arena_new(const struct quoit *q, uint32_t row, struct quoit__arena **ret);
 /* Offset in the section, or UINT64_MAX: no room. */
 uint64_t quoit__arena_alloc(struct quoit__arena *a, uint32_t len);
-/* False: the table contradicts the arena. */
+/* The table contradicts the arena: somebody else has written to it. */
+bool quoit__arena_contradicted(const struct quoit__arena *a);
+/* False: it does. */
 bool quoit__arena_free(struct quoit__arena *a, uint64_t offset);
 /* Forget the arena; its units stay as they are. */
 void quoit__arena_drop(struct quoit__arena *a);

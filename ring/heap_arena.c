@@ -65,6 +65,9 @@ struct quoit__arena {
 	unsigned index;    /* of the arena */
 	bool detached;     /* the units are no longer ours to touch */
 	bool contradicted; /* by the table */
+	/* A bit for each unit that we hold. The table says so too, but others can write there, and
+	 * jemalloc would not survive being given a page twice. */
+	uint64_t mine[QUOIT__UNITS_MAX / 64];
 	uint64_t n_spare;
 	uint64_t spare[]; /* a bit for each page: in a unit of ours, and in no extent */
 };
@@ -108,6 +111,16 @@ static uint64_t find_spare(const struct quoit__arena *a, uint64_t n)
 	return NO_PAGES;
 }
 
+/* False: we have had it before. */
+static bool take_unit(struct quoit__arena *a, uint64_t index)
+{
+	uint64_t bit = UINT64_C(1) << (index % 64);
+	bool new = (a->mine[index / 64] & bit) == 0;
+
+	a->mine[index / 64] |= bit;
+	return new;
+}
+
 /* Pages of units that we have to claim first. */
 static uint64_t new_pages(struct quoit__arena *a, uint64_t n)
 {
@@ -116,6 +129,10 @@ static uint64_t new_pages(struct quoit__arena *a, uint64_t n)
 	uint32_t first = quoit__units_claim(a->q, a->row, units, &a->hint);
 
 	if (first == UINT32_MAX)
+		return NO_PAGES;
+	for (uint32_t i = first; i < first + units; i++)
+		a->contradicted = !take_unit(a, i) || a->contradicted;
+	if (a->contradicted)
 		return NO_PAGES;
 	set_spare(a, first * unit, units * unit, true);
 	return first * unit;
@@ -130,6 +147,7 @@ static void free_if_spare(struct quoit__arena *a, uint64_t index)
 		if (!is_spare(a, i))
 			return;
 	set_spare(a, index * pages, pages, false);
+	a->mine[index / 64] &= ~(UINT64_C(1) << (index % 64));
 	if (!quoit__units_free(a->q, a->row, (uint32_t)index, 1))
 		a->contradicted = true;
 	a->hint = index < a->hint ? (uint32_t)index : a->hint;
@@ -247,6 +265,11 @@ uint64_t quoit__arena_alloc(struct quoit__arena *a, uint32_t len)
 	unsigned char *p = mallocx(len != 0 ? len : 1, LG_ALIGN | TCACHE_NONE | IN_ARENA(a->index));
 
 	return p != NULL ? (uint64_t)(p - a->q->heap) : UINT64_MAX;
+}
+
+bool quoit__arena_contradicted(const struct quoit__arena *a)
+{
+	return a->contradicted;
 }
 
 bool quoit__arena_free(struct quoit__arena *a, uint64_t offset)

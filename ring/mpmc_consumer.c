@@ -111,18 +111,20 @@ static void tell_producers(struct quoit_consumer *c)
 }
 
 /* A record has been taken for good. */
-static void taken(struct quoit_consumer *c, uint64_t ticket, uint32_t len)
+static inline void taken(struct quoit_consumer *c, uint64_t ticket, uint32_t len)
 {
 	struct quoit__consumer_hot *h = &c->hot;
+	struct quoit__line *line = h->line;
+	uint64_t records = h->records + 1, bytes = h->bytes + len, at = c->ticket;
 	uint64_t quarter = c->ep.ring->geo.slots / 4;
 
-	h->records++;
-	h->bytes += len;
-	__atomic_store_n(&h->line->position, c->ticket, __ATOMIC_RELAXED);
-	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
-	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
+	h->records = records;
+	h->bytes = bytes;
+	__atomic_store_n(&line->position, at, __ATOMIC_RELAXED);
+	__atomic_store_n(&line->records, records, __ATOMIC_RELAXED);
+	__atomic_store_n(&line->bytes, bytes, __ATOMIC_RELAXED);
 	/* slots is a power of two: no division. */
-	if (quarter <= 1 || ((ticket + 1) & (quarter - 1)) == 0)
+	if (QUOIT__UNLIKELY(quarter <= 1 || ((ticket + 1) & (quarter - 1)) == 0))
 		tell_producers(c);
 }
 
@@ -319,6 +321,18 @@ static int take(struct quoit_consumer *c, struct taking *t)
 	return r != -EAGAIN ? r : redelivered(c, t);
 }
 
+/* We have got to this ticket, one at a time. */
+static inline void passed(struct quoit_consumer *c, uint64_t ticket)
+{
+	struct quoit__control *control = c->ep.ring->control;
+
+	c->ticket = ticket;
+	if (QUOIT__UNLIKELY(ticket % 16 == 0))
+		help(&control->head, ticket);
+	if (QUOIT__UNLIKELY(ticket % LEARN == 0))
+		c->frontier = atomic_load_explicit(&control->tail, memory_order_relaxed);
+}
+
 /* The common case of take(), without its detours: the record at our ticket, committed and short. */
 bool quoit__mpmc_recv_next(struct quoit_consumer *c, void *buf, uint32_t cap,
 			   struct quoit_msg *ret_msg)
@@ -347,16 +361,52 @@ bool quoit__mpmc_recv_next(struct quoit_consumer *c, void *buf, uint32_t cap,
 		    &slot->word, &w, quoit__word(quoit__next_turn(g, turn), QUOIT__FREE, 0),
 		    memory_order_acq_rel, memory_order_relaxed))
 		return false;
-	c->ticket = ticket + 1;
-	if (c->ticket % 16 == 0)
-		help(&c->ep.ring->control->head, c->ticket);
-	if (c->ticket % LEARN == 0)
-		c->frontier = atomic_load_explicit(&q->control->tail, memory_order_relaxed);
+	passed(c, ticket + 1);
 	ret_msg->data = buf;
 	ret_msg->len = len;
 	ret_msg->type = (uint32_t)desc;
 	ret_msg->cookie = 0;
 	taken(c, ticket, len);
+	return true;
+}
+
+/* The same, lent: what peek does when nothing is on loan. */
+bool quoit__mpmc_lend_next(struct quoit_consumer *c, struct quoit_msg *ret_msg)
+{
+	const struct quoit *q = c->ep.ring;
+	const struct quoit__geometry *g = &q->geo;
+	uint64_t ticket = c->ticket, turn = quoit__turn(g, ticket);
+	struct quoit__slot *slot = quoit__slot_at(q, ticket);
+	/* M1: pairs with the commit. */
+	uint64_t w = atomic_load_explicit(&slot->word, memory_order_acquire), desc;
+	struct quoit__loan *loan = &c->loan[0];
+	uint32_t len;
+
+	if (w != quoit__word(turn, QUOIT__COMMITTED, 0))
+		return false;
+	desc = atomic_load_explicit(&slot->desc, memory_order_relaxed);
+	len = (uint32_t)(desc >> 32);
+	if (len > g->slot_size) /* in the heap, or forged */
+		return false;
+	/* Not what a producer is about to write. */
+	if ((int64_t)(c->frontier - ticket) > PREFETCH)
+		quoit__fetch_own(quoit__slot_at(q, ticket + PREFETCH));
+	/* M1 (acquire: what is read from now on); lost: take() looks again. */
+	if (!atomic_compare_exchange_strong_explicit(&slot->word, &w,
+						     quoit__word(turn, QUOIT__READING, c->ep.id),
+						     memory_order_acq_rel, memory_order_relaxed))
+		return false;
+	passed(c, ticket + 1);
+	ret_msg->data = slot->payload;
+	ret_msg->len = len;
+	ret_msg->type = (uint32_t)desc;
+	ret_msg->cookie = ticket;
+	loan->slot = slot;
+	loan->msg.data = slot->payload;
+	loan->msg.len = len;
+	loan->msg.cookie = ticket;
+	loan->msg.type = (uint32_t)desc;
+	c->held = 1;
 	return true;
 }
 
@@ -406,18 +456,22 @@ int quoit__mpmc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs,
 int quoit__mpmc_advance(struct quoit_consumer *c, const struct quoit_msg *msg)
 {
 	for (uint32_t i = 0; i < c->held; i++) {
-		struct quoit__loan loan = c->loan[i];
+		struct quoit__loan *loan = &c->loan[i];
+		struct quoit__slot *slot = loan->slot;
+		uint64_t ticket = loan->msg.cookie;
+		uint32_t len = loan->msg.len;
 		int r;
 
-		if (loan.msg.data != msg->data)
+		if (loan->msg.data != msg->data)
 			continue;
 		c->held--;
-		memmove(&c->loan[i], &c->loan[i + 1], (c->held - i) * sizeof(loan));
-		r = release(c, loan.slot);
+		if (c->held != i)
+			memmove(loan, loan + 1, (c->held - i) * sizeof(*loan));
+		r = release(c, slot);
 		if (r == 0)
-			taken(c, loan.msg.cookie, loan.msg.len);
+			taken(c, ticket, len);
 		/* A producer may wait for the block. */
-		if (r == 0 && loan.msg.data != loan.slot->payload)
+		if (r == 0 && msg->data != slot->payload)
 			tell_producers(c);
 		return r;
 	}

@@ -158,8 +158,9 @@ static int walk(struct quoit_producer *p, const struct quoit__slot *own, struct 
 	return r;
 }
 
-/* The common case of walk(), without its detours: the slot at our ticket is free. */
-static inline bool claim_next(struct quoit_producer *p, struct quoit__claim *ret)
+/* The common case of walk(), without its detours: the slot at our ticket is free. Gives the
+ * ticket's turn, too; NULL: walk. */
+static inline struct quoit__slot *claim_next(struct quoit_producer *p, uint64_t *ret_turn)
 {
 	const struct quoit *q = p->ep.ring;
 	uint64_t ticket = p->ticket, turn = quoit__turn(&q->geo, ticket);
@@ -167,35 +168,50 @@ static inline bool claim_next(struct quoit_producer *p, struct quoit__claim *ret
 	/* M2: pairs with the release by the last reader. */
 	uint64_t w = atomic_load_explicit(&slot->word, memory_order_acquire);
 
-	if (w != quoit__word(turn, QUOIT__FREE, 0))
-		return false;
+	if (QUOIT__UNLIKELY(w != quoit__word(turn, QUOIT__FREE, 0)))
+		return NULL;
 	quoit__fetch_own(quoit__slot_at(q, ticket + PREFETCH));
-	if (!atomic_compare_exchange_strong_explicit(&slot->word, &w,
-						     quoit__word(turn, QUOIT__WRITING, p->ep.id),
-						     memory_order_acq_rel, memory_order_relaxed))
-		return false;
-	*ret = (struct quoit__claim){.slot = slot, .ticket = ticket};
+	if (QUOIT__UNLIKELY(!atomic_compare_exchange_strong_explicit(
+		    &slot->word, &w, quoit__word(turn, QUOIT__WRITING, p->ep.id),
+		    memory_order_acq_rel, memory_order_relaxed)))
+		return NULL;
 	p->ticket = ticket + 1;
-	if (p->ticket % 16 == 0)
-		help(&p->ep.ring->control->tail, p->ticket);
-	return true;
+	if (QUOIT__UNLIKELY((ticket + 1) % 16 == 0))
+		help(&q->control->tail, ticket + 1);
+	*ret_turn = turn;
+	return slot;
+}
+
+static int claim(struct quoit_producer *p, struct quoit__claim *ret)
+{
+	uint64_t turn;
+	struct quoit__slot *slot = claim_next(p, &turn);
+
+	if (slot == NULL)
+		return walk(p, NULL, ret);
+	ret->slot = slot;
+	ret->ticket = p->ticket - 1;
+	return 0;
 }
 
 /* After a commit: counters, and whoever sleeps. */
-static void committed(struct quoit_producer *p, uint64_t records, uint64_t bytes)
+static inline void committed(struct quoit_producer *p, uint64_t n, uint64_t len)
 {
 	struct quoit__producer_hot *h = &p->hot;
+	struct quoit__line *line = h->line;
+	uint64_t records = h->records + n, bytes = h->bytes + len, ticket = p->ticket;
 
-	h->records += records;
-	h->bytes += bytes;
-	__atomic_store_n(&h->line->position, p->ticket, __ATOMIC_RELAXED);
-	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
-	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
+	h->records = records;
+	h->bytes = bytes;
+	__atomic_store_n(&line->position, ticket, __ATOMIC_RELAXED);
+	__atomic_store_n(&line->records, records, __ATOMIC_RELAXED);
+	__atomic_store_n(&line->bytes, bytes, __ATOMIC_RELAXED);
 	if (h->fence)
 		atomic_thread_fence(memory_order_seq_cst); /* E1 */
 	else
 		atomic_signal_fence(memory_order_seq_cst);
-	if (sync_announced(atomic_load_explicit(p->ep.wakes->word, memory_order_relaxed)))
+	if (QUOIT__UNLIKELY(
+		    sync_announced(atomic_load_explicit(p->ep.wakes->word, memory_order_relaxed))))
 		quoit__wake_consumers(p);
 }
 
@@ -307,21 +323,21 @@ static int commit_claim(struct quoit_producer *p, struct quoit__claim *claim, ui
 
 int quoit__mpmc_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload)
 {
-	struct quoit__claim claim;
-	int r;
+	struct quoit__claim *c;
 
 	if (QUOIT__UNLIKELY(len > p->ep.ring->geo.ring_record)) {
-		r = quoit__heap_reserve(p, len, ret_payload);
+		int r = quoit__heap_reserve(p, len, ret_payload);
+
 		return r == -EAGAIN ? quoit__producer_idle(p) : r;
 	}
 	if (p->claims == QUOIT__RESERVATIONS_MAX)
 		return -EBUSY;
-	r = walk(p, NULL, &claim);
-	if (r < 0)
+	c = &p->claim[p->claims];
+	if (claim(p, c) < 0)
 		return quoit__producer_idle(p);
-	claim.len = len;
-	p->claim[p->claims++] = claim;
-	*ret_payload = claim.slot->payload;
+	c->len = len;
+	p->claims++;
+	*ret_payload = c->slot->payload;
 	return 0;
 }
 
@@ -335,7 +351,10 @@ static struct quoit__claim *find_claim(struct quoit_producer *p, const void *pay
 
 static void drop_claim(struct quoit_producer *p, struct quoit__claim *claim)
 {
-	*claim = p->claim[--p->claims];
+	const struct quoit__claim *last = &p->claim[--p->claims];
+
+	if (claim != last)
+		*claim = *last;
 }
 
 int quoit__mpmc_commit(struct quoit_producer *p, void *payload, uint32_t len, uint32_t type)
@@ -390,6 +409,34 @@ int quoit__mpmc_commit_heap(struct quoit_producer *p, struct quoit__slot *slot,
 	return r;
 }
 
+/* The common case of a send, without its detours: the slot at our ticket is free, and nobody steps
+ * over it before we commit. False: nothing has been sent, go the long way. */
+bool quoit__mpmc_send_next(struct quoit_producer *p, const void *buf, uint32_t len, uint32_t type)
+{
+	struct quoit__slot *slot;
+	uint64_t turn, w;
+
+	if (len > p->ep.ring->geo.ring_record || (int64_t)(p->ticket - p->moved_to) < 0)
+		return false;
+	slot = claim_next(p, &turn);
+	if (slot == NULL)
+		return false;
+	if (len != 0)
+		memcpy(slot->payload, buf, len);
+	/* Relaxed: M1 publishes it. */
+	atomic_store_explicit(&slot->desc, (uint64_t)len << 32 | type, memory_order_relaxed);
+	w = quoit__word(turn, QUOIT__WRITING, p->ep.id);
+	/* M1: publishes payload and descriptor; pairs with the taker's load. */
+	if (QUOIT__UNLIKELY(!atomic_compare_exchange_strong_explicit(
+		    &slot->word, &w, quoit__word(turn, QUOIT__COMMITTED, 0), memory_order_release,
+		    memory_order_relaxed))) {
+		free_own(p, slot);
+		return false;
+	}
+	committed(p, 1, len);
+	return true;
+}
+
 int quoit__mpmc_send(struct quoit_producer *p, const void *buf, uint32_t len, uint32_t type)
 {
 	struct quoit__claim claim;
@@ -399,7 +446,7 @@ int quoit__mpmc_send(struct quoit_producer *p, const void *buf, uint32_t len, ui
 		r = quoit__heap_send(p, buf, len, type);
 		return r == -EAGAIN ? quoit__producer_idle(p) : r;
 	}
-	r = claim_next(p, &claim) ? 0 : walk(p, NULL, &claim);
+	r = walk(p, NULL, &claim);
 	if (QUOIT__UNLIKELY(r < 0))
 		return quoit__producer_idle(p);
 	if (len != 0)
@@ -425,19 +472,19 @@ int quoit__mpmc_send_batch(struct quoit_producer *p, const struct quoit_msg *msg
 
 	for (; claimed < n; claimed++) {
 		const struct quoit_msg *m = &msgs[claimed];
-		struct quoit__claim *claim = &claims[claimed];
+		struct quoit__claim *c = &claims[claimed];
 
 		if (m->len > p->ep.ring->geo.ring_record) { /* by itself */
 			if (claimed == 0)
 				return send_alone(p, m);
 			break;
 		}
-		if (!claim_next(p, claim) && walk(p, NULL, claim) < 0)
+		if (claim(p, c) < 0)
 			break;
-		atomic_store_explicit(&claim->slot->desc, (uint64_t)m->len << 32 | m->type,
+		atomic_store_explicit(&c->slot->desc, (uint64_t)m->len << 32 | m->type,
 				      memory_order_relaxed);
 		if (m->len != 0)
-			memcpy(claim->slot->payload, m->data, m->len);
+			memcpy(c->slot->payload, m->data, m->len);
 	}
 	if (claimed == 0)
 		return quoit__producer_idle(p);

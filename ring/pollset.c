@@ -72,13 +72,13 @@ const void *quoit__thread(void)
 /* ---- holding -------------------------------------------------------------------------------- */
 
 /* The member is there, but it may be held, or gone. */
-static bool try_hold(struct quoit_member *m, uint32_t refuse)
+static bool try_hold(struct quoit_member *m)
 {
 	/* Relaxed: only a guess for the exchange. */
 	uint32_t state = atomic_load_explicit(&m->state, memory_order_relaxed), to;
 
 	do {
-		if ((state & refuse) != 0)
+		if ((state & QUOIT__GONE) != 0)
 			return false;
 		to = state | ((state & QUOIT__HELD) != 0 ? QUOIT__NEWS : QUOIT__HELD);
 		/* B3: acquire, pairs with letting go: what the last holder did to the endpoint. */
@@ -99,22 +99,12 @@ void quoit__pollset_leave(struct quoit_pollset *set)
 	urcu_bp_read_unlock();
 }
 
-static struct quoit_member *hold(struct quoit_pollset *set, uint32_t index, uint32_t refuse)
+struct quoit_member *quoit__member_hold(struct quoit_pollset *set, uint32_t index)
 {
 	/* B4: acquire, pairs with add. */
 	struct quoit_member *m = atomic_load_explicit(&set->table[index], memory_order_acquire);
 
-	return m != NULL && try_hold(m, refuse) ? m : NULL;
-}
-
-struct quoit_member *quoit__member_hold(struct quoit_pollset *set, uint32_t index)
-{
-	return hold(set, index, QUOIT__GONE);
-}
-
-struct quoit_member *quoit__member_hold_idle(struct quoit_pollset *set, uint32_t index)
-{
-	return hold(set, index, QUOIT__GONE | QUOIT__HELD);
+	return m != NULL && try_hold(m) ? m : NULL;
 }
 
 static void close_member(struct quoit_member *m)

@@ -6,9 +6,9 @@
  *
  *   armed   announced on its ring's eventcount; a waker will set its bit on the board
  *   marked  its bit on the board is set: to be looked at thoroughly
- *   hot     its bit among the set's own is set: somebody used it lately; to be looked at briefly,
- * and armed when that has been in vain for a while, or before anybody sleeps held    by the thread
- * that looks at it, or by the user it was given to
+ *   hot     its bit among the set's own is set: somebody used it lately. To be looked at briefly,
+ *           and armed when that has been in vain for a while, or before anybody sleeps
+ *   held    by the thread that looks at it, or by the user it was given to
  *
  * Bits are hints, and anyone may take one; the member's state word decides who holds it. Whoever
  * finds a bit and cannot have the member leaves NEWS in its state, for the holder to pass on.
@@ -61,13 +61,15 @@ struct quoit_pollset {
 	_Atomic uint32_t words; /* that hold bits of members */
 
 	alignas(128) _Atomic uint32_t cursor; /* index to look at next */
-	_Atomic uint32_t vain; /* brief looks without a result since the last arming */
+	_Atomic uint32_t vain;  /* brief looks without a result since the last arming */
+	_Atomic uint32_t polls; /* that found something; about */
 	_Atomic int64_t spin_ns;
 
 	alignas(128) _Atomic uint32_t leader; /* a lock: who sleeps for all; see pollset_wait.c */
 	_Atomic uint32_t looped;              /* an event loop sleeps for all */
 	_Atomic int64_t swept_ns, answered_ns;
-	uint32_t sweeps; /* the leader's */
+	uint32_t sweeps;  /* the leader's, also this: */
+	bool turned_away; /* hellos may have been lost since the last sweep */
 };
 
 /* ---- pollset.c ------------------------------------------------------------------------------ */
@@ -78,10 +80,8 @@ int quoit__pollset_check(const struct quoit_pollset *set);
  * waits until we have left. */
 void quoit__pollset_enter(void);
 void quoit__pollset_leave(struct quoit_pollset *set);
-/* Hold the member at `index`, if there is one and nobody has it. */
+/* Hold the member at `index`, if there is one and nobody has it; else leave NEWS with who does. */
 struct quoit_member *quoit__member_hold(struct quoit_pollset *set, uint32_t index);
-/* The same, and leave no NEWS with who holds it. */
-struct quoit_member *quoit__member_hold_idle(struct quoit_pollset *set, uint32_t index);
 /* Let go of it. It may be closed and freed by this. True: there is NEWS, mark it. */
 bool quoit__member_let_go(struct quoit_pollset *set, struct quoit_member *m);
 /* Names the calling thread. */

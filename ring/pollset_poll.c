@@ -254,6 +254,22 @@ static void wake_another(struct quoit_pollset *set)
 		sync_pollable_poke(set->pollable);
 }
 
+/* Brief looks were in vain, and those members are hot again. */
+static void after_vain(struct quoit_pollset *set, uint32_t n)
+{
+	/* We had their bits when somebody armed all that were hot, and went to sleep; and we may
+	 * not come back. B2: the bits before the look, as in quoit_pollset_done(). */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (sync_board_asleep(set->board)) {
+		quoit__pollset_arm_all(set);
+		return;
+	}
+	if (atomic_fetch_add_explicit(&set->vain, n, memory_order_relaxed) + n < VAIN_MOST)
+		return;
+	atomic_store_explicit(&set->vain, 0, memory_order_relaxed);
+	quoit__pollset_arm_stale(set);
+}
+
 unsigned quoit__pollset_take(struct quoit_pollset *set, struct quoit_ready *ret, unsigned max)
 {
 	struct taking t = {.set = set, .ret = ret, .max = max};
@@ -279,11 +295,7 @@ unsigned quoit__pollset_take(struct quoit_pollset *set, struct quoit_ready *ret,
 							memory_order_relaxed, memory_order_relaxed);
 	if (t.n == max)
 		wake_another(set);
-	if (t.vain != 0 &&
-	    atomic_fetch_add_explicit(&set->vain, t.vain, memory_order_relaxed) + t.vain >=
-		    VAIN_MOST) {
-		atomic_store_explicit(&set->vain, 0, memory_order_relaxed);
-		quoit__pollset_arm_stale(set);
-	}
+	if (t.vain != 0)
+		after_vain(set, t.vain);
 	return t.n;
 }

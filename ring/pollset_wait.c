@@ -101,27 +101,35 @@ static int64_t coarse_now_ns(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Look at one member, whether or not anybody marked it: a waker may have been killed before it did.
- * In turn, also at the locks of its peers. */
+/* Look at one member, whether or not anybody marked it: a waker may have been killed before it did,
+ * or its hello turned away. In turn, also at the locks of its peers. */
 static void sweep_member(struct quoit_pollset *set, struct quoit_member *m, bool peers)
 {
+	/* A waker was on its way, who knows what with: also the end of a stream is no glance's. */
+	bool moved = m->armed && sync_moved(m->ep->sleeps_on, m->seq);
 	uint32_t index = m->index;
+	bool ready;
 
-	if (peers ? quoit__member_probe(m) != -EAGAIN : quoit__member_glance(m)) {
+	if (peers)
+		ready = quoit__member_probe(m) != -EAGAIN;
+	else if (moved)
+		ready = quoit__member_look(m) != -EAGAIN;
+	else
+		ready = quoit__member_glance(m);
+	if (ready)
 		quoit__member_back_marked(set, m);
-		return;
-	}
-	/* Armed, and nobody has been woken since: it stays so. */
-	if (!m->armed || sync_moved(m->ep->sleeps_on, m->seq))
+	else if (!m->armed || moved)
 		quoit__member_back_hot(set, m);
+	/* Armed, and nobody has been woken since: it stays so. */
 	else if (quoit__member_let_go(set, m))
 		quoit__pollset_mark(set, index);
 }
 
-static void sweep(struct quoit_pollset *set)
+/* Whether it is time to look at the locks of peers again, too. */
+static void sweep(struct quoit_pollset *set, bool peers)
 {
 	uint32_t words = atomic_load_explicit(&set->words, memory_order_relaxed);
-	uint32_t turn = set->sweeps++;
+	uint32_t turn = peers ? set->sweeps++ : 0;
 	/* Each second one; of many, so many that a sweep makes no more than some 256 probes: a
 	 * probe is a few microseconds of system calls. */
 	uint32_t share = words / (PROBES_MOST / 64);
@@ -132,22 +140,33 @@ static void sweep(struct quoit_pollset *set)
 		struct quoit_member *m;
 
 		quoit__pollset_enter();
-		m = quoit__member_hold_idle(set, i);
+		/* One that is held: its holder may have looked before there was anything. */
+		m = quoit__member_hold(set, i);
 		quoit__pollset_leave(set);
 		if (m != NULL)
-			sweep_member(set, m, (i + turn) % share == 0);
+			sweep_member(set, m, peers && (i + turn) % share == 0);
 	}
+}
+
+/* Answer hellos. The caller leads, and sees to the upkeep. */
+static void drain(struct quoit_pollset *set)
+{
+	if (sync_pollable_drain(set->pollable))
+		set->turned_away = true;
 }
 
 /* The caller leads. */
 static void upkeep(struct quoit_pollset *set)
 {
 	int64_t now = coarse_now_ns();
+	bool due = now - atomic_load_explicit(&set->swept_ns, memory_order_relaxed) >= SWEEP_NS;
 
-	if (now - atomic_load_explicit(&set->swept_ns, memory_order_relaxed) < SWEEP_NS)
+	if (due)
+		atomic_store_explicit(&set->swept_ns, now, memory_order_relaxed);
+	else if (!set->turned_away)
 		return;
-	atomic_store_explicit(&set->swept_ns, now, memory_order_relaxed);
-	sweep(set);
+	set->turned_away = false;
+	sweep(set, due);
 }
 
 /* For sets that are polled and never waited for: hellos are answered, and everyone is looked at,
@@ -160,7 +179,7 @@ static bool poll_upkeep(struct quoit_pollset *set)
 	if (now == atomic_load_explicit(&set->answered_ns, memory_order_relaxed) || !try_lead(set))
 		return false;
 	atomic_store_explicit(&set->answered_ns, now, memory_order_relaxed);
-	sync_pollable_drain(set->pollable);
+	drain(set);
 	upkeep(set);
 	let_next_lead(set);
 	return true;
@@ -175,20 +194,29 @@ static void loop_awake(struct quoit_pollset *set)
 	sync_board_awake(set->board);
 	if (!try_lead(set))
 		return;
-	sync_pollable_drain(set->pollable);
+	drain(set);
+	upkeep(set);
 	let_next_lead(set);
+}
+
+/* Not with every poll that finds work: each BUSY_POLLS-th. The set's own count, for a thread may
+ * poll several sets in turn; relaxed, and not to the unit, as threads may poll at the same time. */
+static bool upkeep_turn(struct quoit_pollset *set)
+{
+	uint32_t polls = atomic_load_explicit(&set->polls, memory_order_relaxed) + 1;
+
+	atomic_store_explicit(&set->polls, polls, memory_order_relaxed);
+	return polls % BUSY_POLLS == 0;
 }
 
 static int poll_set(struct quoit_pollset *set, struct quoit_ready *ret, unsigned max)
 {
-	static _Thread_local unsigned polls;
 	unsigned n;
 
 	if (atomic_load_explicit(&set->looped, memory_order_relaxed) != 0)
 		loop_awake(set);
 	n = quoit__pollset_take(set, ret, max);
-	/* Not every time while there is work. */
-	if (n != 0 && ++polls % BUSY_POLLS != 0)
+	if (n != 0 && !upkeep_turn(set))
 		return (int)n;
 	if (poll_upkeep(set) && n == 0)
 		n = quoit__pollset_take(set, ret, max);
@@ -248,7 +276,7 @@ static int sleep_for_all(struct quoit_pollset *set, struct quoit_ready *ret, uns
 	if (*ret_n == 0 && !quoit__pollset_bits(set)) {
 		r = sync_pollable_wait(set->pollable, nap < SYNC_NAP_NS ? nap : SYNC_NAP_NS);
 		if (r == 0)
-			sync_pollable_drain(set->pollable);
+			drain(set);
 	}
 	sync_board_awake(set->board);
 	return r;
@@ -322,7 +350,7 @@ int quoit_pollset_arm(struct quoit_pollset *set)
 		return r;
 	if (!try_lead(set))
 		return 1; /* somebody is looking */
-	sync_pollable_drain(set->pollable);
+	drain(set);
 	upkeep(set);
 	quoit__pollset_arm_all(set);
 	atomic_store_explicit(&set->looped, 1, memory_order_relaxed);

@@ -192,6 +192,9 @@ static int mend(const char *name, const struct quoit_inspect *v, struct repair *
 		return r;
 	/* The name may lead to another ring by now. */
 	r = memcmp(q->uuid, v->header.uuid, sizeof(q->uuid)) == 0 ? 0 : -EAGAIN;
+	/* Its header was read twice: rows that one look has found must be there in the other. */
+	if (r == 0 && q->geo.peers != v->geo.peers)
+		r = -EBADMSG;
 	if (r == 0)
 		r = quoit__lock_open(q, &lock);
 	if (r == 0) {

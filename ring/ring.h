@@ -161,12 +161,15 @@ void quoit__endpoint_close(struct quoit__endpoint *ep);
 void quoit__endpoint_abandon(struct quoit__endpoint *ep);
 int quoit__lock_open(struct quoit *q, struct sync_lock *ret);
 void quoit__lock_close(struct sync_lock *l);
-/* Reap every dead peer; returns how many. self is a row not to look at, or UINT32_MAX. */
+/* Publish the counters that are not on the hot path. */
+void quoit__count_store(struct quoit__endpoint *ep);
+/* ring/reap.c: reap every dead peer; returns how many. self is a row not to look at, or UINT32_MAX.
+ */
 unsigned quoit__reap(struct quoit *q, const struct sync_lock *lock, uint32_t self,
 		     struct quoit_counters *ret_counters);
 /* Is anybody of this role there, alive or not yet reaped? */
 bool quoit__role_present(const struct quoit *q, enum quoit_role role);
-/* Wake those of role `sleepers` who announced a sleep on the event. */
+/* ring/wake.c: wake those of role `sleepers` who announced a sleep on the event. */
 void quoit__wake(struct quoit__endpoint *ep, const struct sync_event *event,
 		 enum quoit_role sleepers);
 void quoit__wake_all(struct quoit *q);
@@ -175,18 +178,17 @@ static inline enum quoit__stream quoit__fate(uint32_t word)
 {
 	return (enum quoit__stream)(word & QUOIT__STREAM_MASK);
 }
-void quoit__count_store(struct quoit__endpoint *ep);
 
 /* ring/wait.c */
 int64_t quoit__now_ns(void);
 bool quoit__glance_first(struct quoit_consumer *c);
 bool quoit__fence_needed(void);
-/* What a consumer that found nothing (producer: no room) has to say; looks at peers now and then.
- */
+/* ring/idle.c: what a consumer that found nothing (producer: no room) has to say; looks at peers
+ * now and then. */
 int quoit__consumer_idle(struct quoit_consumer *c);
 int quoit__producer_idle(struct quoit_producer *p);
-/* For who watches many endpoints. Thorough: 0 the endpoint's next call has something to tell,
- * -EAGAIN not; deaths stay untold. */
+/* ring/watch.c, for who watches many endpoints. Thorough: 0 the endpoint's next call has something
+ * to tell, -EAGAIN not; deaths stay untold. */
 int quoit__consumer_look(struct quoit_consumer *c);
 int quoit__producer_look(struct quoit_producer *p, uint32_t room);
 /* Brief: a load or two; may miss all but records, and some room. */
@@ -238,6 +240,8 @@ int quoit__mpmc_discard(struct quoit_producer *p, void *payload);
 int quoit__mpmc_reserve_slot(struct quoit_producer *p, struct quoit__slot **ret_slot);
 int quoit__mpmc_commit_heap(struct quoit_producer *p, struct quoit__slot *slot,
 			    const struct quoit__heap_record *record);
+/* The next record, if nothing is in the way; the hot path. False: nothing happened. */
+bool quoit__mpmc_send_next(struct quoit_producer *p, const void *buf, uint32_t len, uint32_t type);
 int quoit__mpmc_send(struct quoit_producer *p, const void *buf, uint32_t len, uint32_t type);
 int quoit__mpmc_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, unsigned n);
 /* No slot holds a record, lent ones included. Looks at all. */
@@ -247,6 +251,8 @@ int quoit__mpmc_advance(struct quoit_consumer *c, const struct quoit_msg *msg);
 /* The record at our ticket, if it is committed and short; the hot path. */
 bool quoit__mpmc_recv_next(struct quoit_consumer *c, void *buf, uint32_t cap,
 			   struct quoit_msg *ret_msg);
+/* The same, on loan; for a consumer that holds none. */
+bool quoit__mpmc_lend_next(struct quoit_consumer *c, struct quoit_msg *ret_msg);
 int quoit__mpmc_recv(struct quoit_consumer *c, void *buf, uint32_t cap, struct quoit_msg *ret_msg);
 /* Is there something for this consumer? Takes nothing. */
 bool quoit__mpmc_ready(struct quoit_consumer *c);

@@ -25,14 +25,15 @@ struct quoit_inspect {
 	mode_t mode;
 	uid_t uid;
 	gid_t gid;
-	struct quoit__header header;    /* private copy */
-	struct quoit__geometry geo;     /* of it, mended where it could not be */
-	struct quoit__control *control; /* or NULL */
-	struct quoit__row *rows;        /* or NULL; geo.peers of them */
-	unsigned char *data;            /* or NULL */
-	uint64_t data_size;             /* bytes of it at hand; less than the capacity if cut off */
-	unsigned char *heap;            /* the heap section, or NULL: none, or cut off */
-	_Atomic uint64_t *units;        /* its table, or NULL */
+	struct quoit__header header;           /* private copy */
+	struct quoit__heap_header heap_header; /* the same; zero: not in these bytes */
+	struct quoit__geometry geo;            /* of it, mended where it could not be */
+	struct quoit__control *control;        /* or NULL */
+	struct quoit__row *rows;               /* or NULL; geo.peers of them */
+	unsigned char *data;                   /* or NULL */
+	uint64_t data_size;      /* bytes of it at hand; less than the capacity if cut off */
+	unsigned char *heap;     /* the heap section, or NULL: none, or cut off */
+	_Atomic uint64_t *units; /* its table, or NULL */
 
 	/* The walk over records. */
 	uint64_t cursor;  /* next position or ticket */

@@ -235,12 +235,10 @@ static void examine_heap(struct quoit_inspect *v, struct quoit__report *r)
 {
 	const struct quoit__header *h = &v->header;
 	struct quoit__geometry *g = &v->geo;
-	struct quoit__heap_header heap;
 
-	if (v->size < QUOIT__HEAP_HEADER_OFFSET + sizeof(heap))
+	if (v->size < QUOIT__HEAP_HEADER_OFFSET + sizeof(v->heap_header))
 		return; /* told as cut off */
-	memcpy(&heap, v->base + QUOIT__HEAP_HEADER_OFFSET, sizeof(heap));
-	if (quoit__validate_heap(h, &heap, g) != 0) {
+	if (quoit__validate_heap(h, &v->heap_header, g) != 0) {
 		quoit__problem(r, QUOIT__CORRUPT, QUOIT__HEAP_HEADER_OFFSET,
 			       "heap: its header is damaged, the section cannot be looked at");
 		return;
@@ -326,14 +324,11 @@ static void find_sections(struct quoit_inspect *v, struct quoit__report *r)
 /* What attaching would make of it. */
 static bool attachable(const struct quoit_inspect *v, struct quoit__geometry *ret)
 {
-	struct quoit__heap_header heap;
-
 	if (quoit__validate_header(&v->header, v->size, ret) != 0)
 		return false;
 	if ((v->header.incompat & QUOIT__INCOMPAT_HEAP) == 0)
 		return true;
-	memcpy(&heap, v->base + QUOIT__HEAP_HEADER_OFFSET, sizeof(heap));
-	return quoit__validate_heap(&v->header, &heap, ret) == 0;
+	return quoit__validate_heap(&v->header, &v->heap_header, ret) == 0;
 }
 
 int quoit__view_header(struct quoit_inspect *v, struct quoit__report *r)
@@ -349,6 +344,11 @@ int quoit__view_header(struct quoit_inspect *v, struct quoit__report *r)
 					memory_order_acquire);
 	memcpy(&h->magic, v->base, sizeof(h->magic));
 	memcpy(&h->version, v->base + AT(version), sizeof(*h) - AT(version));
+	memset(&v->heap_header, 0, sizeof(v->heap_header));
+	/* Once, as the header: sections and geometry must be of the same one. */
+	if (v->size >= QUOIT__HEAP_HEADER_OFFSET + sizeof(v->heap_header))
+		memcpy(&v->heap_header, v->base + QUOIT__HEAP_HEADER_OFFSET,
+		       sizeof(v->heap_header));
 	if (h->magic != QUOIT__MAGIC || foreign(h))
 		return -EPROTO;
 	memset(&v->geo, 0, sizeof(v->geo));

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waiting for records and for room: look, spin a little, announce, look again, sleep; and what an
- * endpoint that finds nothing learns about its peers. The eventcount is sync's; what to look at is
- * ours.
+ * Waiting for records and for room: look, spin a little, announce, look again, sleep. The
+ * eventcount is sync's; what to look at is ours.
  */
 #include <errno.h>
 #include <sched.h>
 #include <time.h>
 
-#include <quoit/pollset.h>
-
 #include "ring/heap.h"
+#include "ring/peers.h"
+#include "ring/wait.h"
 
 #define SPIN_MIN_NS 1000
 #define SPIN_MAX_NS 50000
@@ -18,8 +17,7 @@
 #define BACKLOG     4    /* records that made it worth while */
 #define PROBE_LAST  16384
 #define GLANCES     16
-#define EAGER_EVERY 4        /* bursts of glances, before room for one record will do */
-#define CHECK_NS    25000000 /* between two looks at the peers' locks */
+#define EAGER_EVERY 4 /* bursts of glances, before room for one record will do */
 
 const struct timespec quoit_nowait = {0, 0};
 
@@ -52,156 +50,34 @@ struct timespec quoit_deadline_ms(uint32_t ms)
 	return (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
 }
 
+bool quoit__is_over(const struct timespec *deadline)
+{
+	struct timespec now;
+
+	if (deadline == NULL)
+		return false;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec > deadline->tv_sec ||
+	       (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
+}
+
+/* As nanoseconds; INT64_MAX: never. Nobody else's number may overflow here. */
+static int64_t end_of(const struct timespec *deadline)
+{
+	if (deadline == NULL || deadline->tv_sec >= INT64_MAX / 1000000000 - 1)
+		return INT64_MAX;
+	return deadline->tv_sec < 0 ? 0
+				    : (int64_t)deadline->tv_sec * 1000000000 + deadline->tv_nsec;
+}
+
 static bool is_nowait(const struct timespec *deadline)
 {
 	return deadline != NULL && deadline->tv_sec == 0 && deadline->tv_nsec == 0;
 }
 
-/* ---- what an idle endpoint learns ----------------------------------------------------------- */
-
-/* Looks at the peers' locks now and then; true if somebody was found dead. */
-static bool check_peers(struct quoit__endpoint *ep, int64_t now)
-{
-	if (!ep->poked && now - ep->checked_ns < CHECK_NS)
-		return false;
-	ep->poked = false;
-	ep->checked_ns = now;
-	if (quoit__reap(ep->ring, &ep->lock, ep->id, &ep->slow) == 0)
-		return false;
-	quoit__count_store(ep);
-	/* The others have news as well: what came back, and who is gone. */
-	quoit__wake(ep, &ep->ring->readable, QUOIT_ROLE_CONSUMER);
-	quoit__wake(ep, &ep->ring->writable, QUOIT_ROLE_PRODUCER);
-	return true;
-}
-
-/* 0, -EIDRM, or -EBADMSG: what a ring in use cannot say. It was cut off, or has holes. */
-static int ring_error(const struct quoit__endpoint *ep)
-{
-	/* L2: pairs with quoit_remove(). */
-	uint32_t state = atomic_load_explicit(&ep->ring->header->state, memory_order_acquire);
-
-	if (state == QUOIT__REMOVED)
-		return -EIDRM;
-	/* Relaxed: nobody else writes it while we live. */
-	return state == QUOIT__READY &&
-			       atomic_load_explicit(&ep->row->state, memory_order_relaxed) ==
-				       QUOIT__ROW_OPEN
-		       ? 0
-		       : -EBADMSG;
-}
-
-/* Tell of one death that this handle has not heard of. */
-static bool hear_death(struct quoit__endpoint *ep, _Atomic uint64_t *deaths, _Atomic uint64_t *told)
-{
-	/* P2: pairs with reaping. */
-	uint64_t now = atomic_load_explicit(deaths, memory_order_acquire);
-	uint64_t was;
-
-	if (now == ep->deaths_seen)
-		return false;
-	ep->deaths_seen++;
-	/* Relaxed: only says which deaths later comers need not hear. */
-	was = atomic_load_explicit(told, memory_order_relaxed);
-	while ((int64_t)(ep->deaths_seen - was) > 0 &&
-	       !atomic_compare_exchange_weak_explicit(told, &was, ep->deaths_seen,
-						      memory_order_relaxed, memory_order_relaxed))
-		;
-	return true;
-}
-
-static int look(struct quoit_consumer *c, struct quoit_msg *msg)
-{
-	if (c->ep.ring->geo.kind == QUOIT_SPSC)
-		return quoit__spsc_look(c, msg);
-	return quoit__mpmc_ready(c) ? 1 : -EAGAIN;
-}
-
-/* Is the stream over? Everybody else is looked at first: a dead consumer may have a record lent,
- * and a dead producer is no end. Then the ring, the deaths, and `produced`, which would have
- * changed if anybody had come and gone meanwhile. 0, or -EINPROGRESS: look at the ring again. */
-static int stream_end(struct quoit_consumer *c, uint32_t produced)
-{
-	struct quoit__control *ctl = c->ep.ring->control;
-	struct quoit_msg msg;
-
-	c->ep.poked = true;
-	if (check_peers(&c->ep, quoit__now_ns()) || look(c, &msg) != -EAGAIN ||
-	    atomic_load_explicit(&ctl->producer_deaths, memory_order_acquire) !=
-		    c->ep.deaths_seen ||
-	    atomic_load_explicit(&ctl->produced, memory_order_acquire) != produced)
-		return -EINPROGRESS;
-	return 0;
-}
-
-int quoit__consumer_idle(struct quoit_consumer *c)
-{
-	struct quoit__control *ctl = c->ep.ring->control;
-	int64_t now = quoit__now_ns();
-	struct quoit_msg msg;
-	uint32_t produced;
-	int r = ring_error(&c->ep);
-
-	if (r == 0 && quoit__consumer_doubts(c, now))
-		r = -EBADMSG;
-	if (r != 0)
-		return quoit__consumer_fail(c, r);
-	check_peers(&c->ep, now);
-	/* P3 */
-	produced = atomic_load_explicit(&ctl->produced, memory_order_acquire);
-	/* Deaths and the end come after everything that was committed before them: look once more
-	 * after having seen them. */
-	if (atomic_load_explicit(&ctl->producer_deaths, memory_order_acquire) !=
-	    c->ep.deaths_seen) {
-		if (look(c, &msg) != -EAGAIN)
-			return -EINPROGRESS;
-		return hear_death(&c->ep, &ctl->producer_deaths, &ctl->producer_deaths_told)
-			       ? -EOWNERDEAD
-			       : -EAGAIN;
-	}
-	if (!c->ep.ring->geo.persistent && quoit__fate(produced) == QUOIT__CLOSED &&
-	    !quoit__role_present(c->ep.ring, QUOIT_ROLE_PRODUCER))
-		return stream_end(c, produced);
-	return -EAGAIN;
-}
-
-int quoit__producer_idle(struct quoit_producer *p)
-{
-	struct quoit__endpoint *ep = &p->ep;
-	struct quoit__control *ctl = ep->ring->control;
-	enum quoit__stream consumed;
-	int64_t now = quoit__now_ns();
-	int r = ring_error(ep);
-
-	if (r == 0 && quoit__producer_doubts(p, now))
-		r = -EBADMSG;
-	if (r != 0)
-		return quoit__producer_fail(p, r);
-	check_peers(ep, now);
-	if (ep->ring->geo.persistent)
-		return -EAGAIN;
-	/* P3 */
-	consumed = quoit__fate(atomic_load_explicit(&ctl->consumed, memory_order_acquire));
-	if ((consumed != QUOIT__CLOSED && consumed != QUOIT__DIED) ||
-	    quoit__role_present(ep->ring, QUOIT_ROLE_CONSUMER))
-		return -EAGAIN;
-	if (consumed == QUOIT__CLOSED)
-		return -EPIPE;
-	if (!hear_death(ep, &ctl->consumer_deaths, &ctl->consumer_deaths_told))
-		return -EAGAIN;
-	/* Those who died while others lived are no news any more. */
-	ep->deaths_seen = atomic_load_explicit(&ctl->consumer_deaths, memory_order_relaxed);
-	return -EOWNERDEAD;
-}
-
 /* ---- the wait loop -------------------------------------------------------------------------- */
 
-/* One look: 0 something is there (or an error will say so on the call that follows), -EAGAIN not,
- * other negative: the reason to give up. Not eager: room for one record is not worth touching the
- * lines that the readers are at work on. */
-typedef int look_fn(void *endpoint, uint32_t len, bool eager);
-
-static int look_readable(void *endpoint, uint32_t len, bool eager)
+int quoit__look_readable(void *endpoint, uint32_t len, bool eager)
 {
 	struct quoit_consumer *c = endpoint;
 	struct quoit_msg msg;
@@ -220,7 +96,7 @@ static int look_readable(void *endpoint, uint32_t len, bool eager)
 	return r >= 0 ? 0 : r;
 }
 
-static int look_writable(void *endpoint, uint32_t len, bool eager)
+int quoit__look_writable(void *endpoint, uint32_t len, bool eager)
 {
 	struct quoit_producer *p = endpoint;
 	void *payload;
@@ -302,8 +178,7 @@ static bool glance(const struct quoit__endpoint *ep, void *endpoint)
 	struct quoit_msg msg;
 
 	if (ep->role == QUOIT_ROLE_PRODUCER)
-		return ep->ring->geo.kind == QUOIT_SPSC ? quoit__spsc_head_moved(endpoint)
-							: quoit__mpmc_much_room(endpoint);
+		return quoit__room_moved(endpoint);
 	return ep->ring->geo.kind == QUOIT_SPSC ? quoit__look(endpoint, &msg) != 0
 						: quoit__mpmc_glance(endpoint);
 }
@@ -334,7 +209,7 @@ bool quoit__glance_first(struct quoit_consumer *c)
 }
 
 /* Spin for as long as spinning has paid off lately. */
-static int spin(struct quoit__endpoint *ep, look_fn *look_at, void *endpoint, uint32_t len,
+static int spin(struct quoit__endpoint *ep, quoit__look_fn *look_at, void *endpoint, uint32_t len,
 		int64_t until)
 {
 	for (unsigned looks = 1;; looks++) {
@@ -352,21 +227,8 @@ static int spin(struct quoit__endpoint *ep, look_fn *look_at, void *endpoint, ui
 	}
 }
 
-static int pollable_make(struct quoit__endpoint *ep)
-{
-	int r;
-
-	if (ep->pollable_own)
-		return 0;
-	sync_pollable_free(ep->pollable);
-	ep->pollable = NULL;
-	r = sync_pollable_new(ep->ring->uuid, ep->id, ep->ring->geo.peers, &ep->pollable);
-	ep->pollable_own = r == 0;
-	return r;
-}
-
-static int sleep_once(struct quoit__endpoint *ep, look_fn *look_at, void *endpoint, uint32_t len,
-		      int64_t until)
+static int sleep_once(struct quoit__endpoint *ep, quoit__look_fn *look_at, void *endpoint,
+		      uint32_t len, int64_t until)
 {
 	enum sync_backend backend = (enum sync_backend)ep->wait;
 	int64_t now, nap = SYNC_NAP_NS;
@@ -388,17 +250,18 @@ static int sleep_once(struct quoit__endpoint *ep, look_fn *look_at, void *endpoi
 	ep->slow.sleeps++;
 	quoit__count_store(ep);
 	r = sync_sleep(ep->sleeps_on, backend, seq, nap, ep->pollable);
-	if (r == -EIDRM) /* the semaphores are gone, maybe the ring is not: go on in short naps */
-		nanosleep(&(struct timespec){.tv_nsec = SYNC_BLIND_NAP_NS}, NULL);
+	/* The semaphores are gone, maybe the ring is not: go on in short naps. */
+	if (r == -EIDRM && nanosleep(&(struct timespec){.tv_nsec = SYNC_BLIND_NAP_NS}, NULL) != 0)
+		r = -EINTR;
 	if (r == -ETIMEDOUT && nap == SYNC_NAP_NS)
 		ep->poked = true; /* nobody woke us: see whether they live */
 	return r == -EINTR ? -EINTR : -EAGAIN;
 }
 
-static int wait_loop(struct quoit__endpoint *ep, look_fn *look_at, void *endpoint, uint32_t len,
-		     const struct timespec *deadline)
+static int wait_loop(struct quoit__endpoint *ep, quoit__look_fn *look_at, void *endpoint,
+		     uint32_t len, const struct timespec *deadline)
 {
-	int64_t end = INT64_MAX;
+	int64_t end;
 	bool slept = false;
 	int r = look_at(endpoint, len, is_nowait(deadline));
 
@@ -406,10 +269,9 @@ static int wait_loop(struct quoit__endpoint *ep, look_fn *look_at, void *endpoin
 		return r;
 	if (deadline != NULL && (deadline->tv_nsec < 0 || deadline->tv_nsec > 999999999))
 		return -EINVAL;
-	if (deadline != NULL && deadline->tv_sec < INT64_MAX / 1000000000 - 1)
-		end = (int64_t)deadline->tv_sec * 1000000000 + deadline->tv_nsec;
+	end = end_of(deadline);
 	if (ep->wait == QUOIT_WAIT_EVENTFD) {
-		r = pollable_make(ep);
+		r = quoit__pollable_make(ep);
 		if (r != 0)
 			return r;
 	}
@@ -451,7 +313,7 @@ static int wait_loop(struct quoit__endpoint *ep, look_fn *look_at, void *endpoin
 
 int quoit_consumer_wait(struct quoit_consumer *c, const struct timespec *deadline)
 {
-	int r = c->ep.error ? c->ep.error : wait_loop(&c->ep, look_readable, c, 0, deadline);
+	int r = c->ep.error ? c->ep.error : wait_loop(&c->ep, quoit__look_readable, c, 0, deadline);
 
 	if (r == -EOWNERDEAD) { /* for peek to tell */
 		c->ep.deaths_seen--;
@@ -462,7 +324,8 @@ int quoit_consumer_wait(struct quoit_consumer *c, const struct timespec *deadlin
 
 int quoit_producer_wait(struct quoit_producer *p, uint32_t len, const struct timespec *deadline)
 {
-	return p->ep.error ? p->ep.error : wait_loop(&p->ep, look_writable, p, len, deadline);
+	return p->ep.error ? p->ep.error
+			   : wait_loop(&p->ep, quoit__look_writable, p, len, deadline);
 }
 
 static bool drained(struct quoit_producer *p)
@@ -478,7 +341,7 @@ static int look_drained(void *endpoint, uint32_t len, bool eager)
 	(void)len;
 	(void)eager;
 	/* A ring without its bytes looks drained. */
-	return drained(p) && ring_error(&p->ep) != -EBADMSG ? 0 : quoit__producer_idle(p);
+	return drained(p) && quoit__ring_error(&p->ep) != -EBADMSG ? 0 : quoit__producer_idle(p);
 }
 
 int quoit_drain(struct quoit_producer *p, const struct timespec *deadline)
@@ -486,52 +349,9 @@ int quoit_drain(struct quoit_producer *p, const struct timespec *deadline)
 	return p->ep.error ? p->ep.error : wait_loop(&p->ep, look_drained, p, 0, deadline);
 }
 
-/* ---- looks for sets -------------------------------------------------------------------------- */
+/* ---- choosing how to wait -------------------------------------------------------------------- */
 
-int quoit__consumer_look(struct quoit_consumer *c)
-{
-	int r = look_readable(c, 0, true);
-
-	if (r == -EOWNERDEAD)
-		c->ep.deaths_seen--;
-	return r == -EAGAIN ? -EAGAIN : 0;
-}
-
-int quoit__producer_look(struct quoit_producer *p, uint32_t room)
-{
-	int r = p->ep.error;
-
-	if (r == 0 && room == QUOIT_POLLSET_NO_ROOM)
-		r = quoit__producer_idle(p);
-	else if (r == 0)
-		r = look_writable(p, room, true);
-	if (r == -EOWNERDEAD)
-		p->ep.deaths_seen--;
-	return r == -EAGAIN ? -EAGAIN : 0;
-}
-
-bool quoit__consumer_glance(struct quoit_consumer *c)
-{
-	struct quoit_msg msg;
-
-	return c->ep.error != 0 || look(c, &msg) != -EAGAIN;
-}
-
-bool quoit__producer_glance(struct quoit_producer *p, uint32_t room)
-{
-	if (p->ep.error != 0)
-		return true;
-	if (room == QUOIT_POLLSET_NO_ROOM)
-		return false;
-	if (p->ep.ring->geo.kind == QUOIT_SPSC &&
-	    p->hot.end - p->hot.position >= quoit__footprint(room))
-		return true;
-	return glance(&p->ep, p);
-}
-
-/* ---- choosing how to wait, and epoll --------------------------------------------------------- */
-
-static int set_wait(struct quoit__endpoint *ep, enum quoit_wait wait)
+int quoit__set_wait(struct quoit__endpoint *ep, enum quoit_wait wait)
 {
 	if (ep->error)
 		return ep->error;
@@ -542,7 +362,7 @@ static int set_wait(struct quoit__endpoint *ep, enum quoit_wait wait)
 	if (wait == QUOIT_WAIT_SYSVSEM && ep->ring->geo.sem_id < 0)
 		return -ENOTSUP;
 	if (wait == QUOIT_WAIT_EVENTFD) {
-		int r = pollable_make(ep);
+		int r = quoit__pollable_make(ep);
 
 		if (r != 0)
 			return r;
@@ -554,63 +374,10 @@ static int set_wait(struct quoit__endpoint *ep, enum quoit_wait wait)
 
 int quoit_producer_set_wait(struct quoit_producer *p, enum quoit_wait wait)
 {
-	return set_wait(&p->ep, wait);
+	return quoit__set_wait(&p->ep, wait);
 }
 
 int quoit_consumer_set_wait(struct quoit_consumer *c, enum quoit_wait wait)
 {
-	return set_wait(&c->ep, wait);
-}
-
-static int event_fd(struct quoit__endpoint *ep)
-{
-	int r = set_wait(ep, QUOIT_WAIT_EVENTFD);
-
-	return r != 0 ? r : sync_pollable_fd(ep->pollable);
-}
-
-int quoit_consumer_fd(struct quoit_consumer *c)
-{
-	return event_fd(&c->ep);
-}
-
-int quoit_producer_fd(struct quoit_producer *p)
-{
-	return event_fd(&p->ep);
-}
-
-static int arm(struct quoit__endpoint *ep, look_fn *look_at, void *endpoint, uint32_t len)
-{
-	int r;
-
-	if (ep->error)
-		return ep->error;
-	if (ep->wait != QUOIT_WAIT_EVENTFD || !ep->pollable_own)
-		return -EINVAL;
-	sync_pollable_drain(ep->pollable);
-	/* S4 */
-	atomic_store_explicit(&ep->row->sleeping, 1, memory_order_release);
-	sync_announce(ep->sleeps_on, SYNC_EVENTFD); /* E2 */
-	ep->poked = quoit__now_ns() - ep->checked_ns > CHECK_NS;
-	r = look_at(endpoint, len, true);
-	if (r == -EOWNERDEAD)
-		ep->deaths_seen--; /* the next call tells it again */
-	if (r != -EAGAIN)
-		return 1; /* a record, room, the end, or an error: the next call tells */
-	r = sync_pollable_arm(ep->pollable, SYNC_NAP_NS);
-	if (r != 0)
-		return r;
-	ep->slow.sleeps++;
-	quoit__count_store(ep);
-	return 0;
-}
-
-int quoit_consumer_arm(struct quoit_consumer *c)
-{
-	return arm(&c->ep, look_readable, c, 0);
-}
-
-int quoit_producer_arm(struct quoit_producer *p, uint32_t len)
-{
-	return arm(&p->ep, look_writable, p, len);
+	return quoit__set_wait(&c->ep, wait);
 }

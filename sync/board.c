@@ -294,7 +294,7 @@ static void take_answer(struct sync_received *r)
 {
 	struct sync_board *b;
 
-	if (!r->trusted || r->m.kind != SYNC_REPLY || r->fd[0] < 0 || r->fd[1] < 0)
+	if (!r->trusted || r->m.kind != SYNC_REPLY || r->fd[1] < 0 || !sync_like_eventfd(r->fd[0]))
 		return;
 	tidy(true);
 	if (table.n == BOARDS_KEPT)

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* Wakes by datagram, and descriptors in return; see datagram.h. */
 #include <errno.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include "sync/datagram.h"
 
-#define MAGIC UINT32_C(0x746f7571) /* "quot" */
+#define MAGIC         UINT32_C(0x746f7571) /* "quot" */
+#define QUEUE_DEFAULT 10                   /* Linux's, where it cannot be read */
 
 socklen_t sync_address(const uint8_t id[16], uint32_t row, struct sockaddr_un *ret)
 {
@@ -37,6 +40,19 @@ int sync_socket_open(struct sync_socket *ret)
 	    getsockopt(ret->fd, SOL_SOCKET, SO_SNDBUF, &ret->send_buffer, &len) != 0)
 		return -errno;
 	return 0;
+}
+
+unsigned sync_socket_queue(void)
+{
+	FILE *f = fopen("/proc/sys/net/unix/max_dgram_qlen", "re");
+	unsigned most = QUEUE_DEFAULT;
+
+	if (f != NULL) {
+		if (fscanf(f, "%u", &most) != 1 || most >= INT_MAX)
+			most = QUEUE_DEFAULT;
+		fclose(f);
+	}
+	return most + 1; /* the kernel refuses when there are more */
 }
 
 int sync_socket_bind_any(const struct sync_socket *s)
@@ -179,6 +195,14 @@ bool sync_socket_receive(const struct sync_socket *s, struct sync_received *ret)
 	if (n != sizeof(ret->m) || (msg.msg_flags & MSG_TRUNC) != 0 || ret->m.magic != MAGIC)
 		memset(&ret->m, 0, sizeof(ret->m));
 	return true;
+}
+
+bool sync_like_eventfd(int fd)
+{
+	struct stat status;
+
+	/* What the kernel makes without a file is of no type. */
+	return fstat(fd, &status) == 0 && (status.st_mode & S_IFMT) == 0;
 }
 
 void sync_received_close(struct sync_received *r)

@@ -43,12 +43,14 @@ struct sync_socket {
 /* Without an address; no datagram will come without credentials. 0 or -errno; on failure fd may be
  * open and is the caller's to close. */
 int sync_socket_open(struct sync_socket *ret);
+/* So many datagrams waiting make the kernel turn the next one away, on sockets made from now on. */
+unsigned sync_socket_queue(void);
 /* An address of the kernel's choice, for replies. */
 int sync_socket_bind_any(const struct sync_socket *s);
 /*
  * Say hello to row `row` of `id`, whose holder's epoch is this one. 0, also if there are too many
- * on the way already: then the other side is awake, or about to be. -ECONNREFUSED: nobody is there;
- * -errno.
+ * on the way already: then the other side is awake, or about to be, and sees by their number that
+ * others may have been turned away. -ECONNREFUSED: nobody is there; -errno.
  */
 int sync_socket_hello(const struct sync_socket *s, const uint8_t id[16], uint32_t row,
 		      uint32_t member, uint64_t epoch);
@@ -64,6 +66,8 @@ struct sync_received {
 
 /* Take one; false: there is none. */
 bool sync_socket_receive(const struct sync_socket *s, struct sync_received *ret);
+/* Could it be an eventfd? A pipe or a socket is none: writing to it can be a SIGPIPE. */
+bool sync_like_eventfd(int fd);
 void sync_received_close(struct sync_received *r);
 /* Answer a hello with descriptors. Not having got through is no harm: the next hello asks again. */
 void sync_socket_answer(const struct sync_socket *s, const struct sync_received *hello,

@@ -23,10 +23,11 @@ static struct flock lock_byte(uint32_t index, short type)
 			      .l_len = 1};
 }
 
-/* A removed set's id is either known as removed or not known at all. */
+/* A removed set's id is either known as removed or not known at all. EFBIG: a header says that
+ * there are more peers than the set has semaphores. */
 static int removed(int error)
 {
-	return error == EINVAL ? -EIDRM : -error;
+	return error == EINVAL ? -EIDRM : error == EFBIG ? -EBADMSG : -error;
 }
 
 int sync_lock_take(const struct sync_lock *l, uint32_t index)

@@ -37,6 +37,7 @@ struct sync_pollable {
 	int epoll_fd, event_fd, timer_fd; /* -1: only wakes others */
 	struct sync_socket socket;
 	struct sync_board *board; /* a set's, or NULL */
+	unsigned full;            /* datagrams that make others be turned away, or DATAGRAMS_MAX */
 	bool armed;
 	unsigned kept;
 	struct peer peers[];
@@ -94,6 +95,7 @@ static struct sync_pollable *allocate(const uint8_t uuid[16], uint32_t row, uint
 	memcpy(p->uuid, uuid, sizeof(p->uuid));
 	p->row = row;
 	p->rows = rows;
+	p->full = DATAGRAMS_MAX;
 	p->epoll_fd = p->event_fd = p->timer_fd = p->socket.fd = -1;
 	for (uint32_t i = 0; i < rows; i++)
 		p->peers[i].fd = -1;
@@ -124,11 +126,15 @@ int sync_pollable_new(const uint8_t uuid[16], uint32_t row, uint32_t rows,
 int sync_pollable_new_set(const uint8_t id[16], struct sync_board *board,
 			  struct sync_pollable **ret)
 {
+	unsigned full = sync_socket_queue();
 	int r = sync_pollable_new(id, 0, 0, ret);
 
-	if (r == 0)
-		(*ret)->board = board;
-	return r;
+	if (r != 0)
+		return r;
+	(*ret)->board = board;
+	/* Who takes so many at a time does not know how many there are. */
+	(*ret)->full = full < DATAGRAMS_MAX ? full : DATAGRAMS_MAX;
+	return 0;
 }
 
 int sync_pollable_new_waker(const uint8_t uuid[16], uint32_t row, uint32_t rows,
@@ -189,7 +195,7 @@ void sync_pollable_forget(struct sync_pollable *p, uint32_t row)
 /* Returns whether fd has been kept. */
 static bool take_reply(struct sync_pollable *p, const struct sync_message *m, int fd)
 {
-	if (fd < 0 || m->row >= p->rows)
+	if (m->row >= p->rows || !sync_like_eventfd(fd))
 		return false;
 	if (p->peers[m->row].fd >= 0) {
 		if (p->peers[m->row].epoch == m->epoch)
@@ -219,13 +225,15 @@ static void take_hello(struct sync_pollable *p, const struct sync_received *r)
 	sync_socket_answer(&p->socket, r, fds, 2);
 }
 
-/* Returns whether there were wakes among them: all but replies may have been meant as one. */
-static bool receive(struct sync_pollable *p)
+/* Returns how many there were. *ret_wakes: how many of them may have been meant as a wake, which is
+ * all but replies. */
+static unsigned receive(struct sync_pollable *p, unsigned *ret_wakes)
 {
 	struct sync_received r;
-	bool woken = false;
+	unsigned n;
 
-	for (int i = 0; i < DATAGRAMS_MAX && sync_socket_receive(&p->socket, &r); i++) {
+	*ret_wakes = 0;
+	for (n = 0; n < DATAGRAMS_MAX && sync_socket_receive(&p->socket, &r); n++) {
 		bool reply = r.trusted && r.m.kind == SYNC_REPLY;
 
 		if (r.m.kind == SYNC_HELLO)
@@ -233,9 +241,9 @@ static bool receive(struct sync_pollable *p)
 		else if (reply && take_reply(p, &r.m, r.fd[0]))
 			r.fd[0] = -1;
 		sync_received_close(&r);
-		woken |= !reply;
+		*ret_wakes += !reply;
 	}
-	return woken;
+	return n;
 }
 
 /* ---- waking ---------------------------------------------------------------------------------- */
@@ -243,6 +251,7 @@ static bool receive(struct sync_pollable *p)
 int sync_pollable_wake(struct sync_pollable *p, uint32_t row, uint64_t epoch)
 {
 	static const uint64_t one = 1;
+	unsigned wakes;
 
 	if (row >= p->rows)
 		return -EINVAL;
@@ -250,8 +259,11 @@ int sync_pollable_wake(struct sync_pollable *p, uint32_t row, uint64_t epoch)
 		sync_pollable_forget(p, row);
 	/* The answer to the last hello may be there. Wakes among the datagrams are ours: put them
 	 * back. */
-	if (p->peers[row].fd < 0 && receive(p) && p->event_fd >= 0)
-		(void)!write(p->event_fd, &one, sizeof(one));
+	if (p->peers[row].fd < 0) {
+		(void)receive(p, &wakes);
+		if (wakes != 0 && p->event_fd >= 0)
+			(void)!write(p->event_fd, &one, sizeof(one));
+	}
 	if (p->peers[row].fd >= 0 && p->peers[row].epoch == epoch) {
 		/* EAGAIN: the count is at its limit, so it is readable. */
 		if (write(p->peers[row].fd, &one, sizeof(one)) == sizeof(one) || errno == EAGAIN)
@@ -290,9 +302,10 @@ int sync_pollable_arm(struct sync_pollable *p, int64_t nap_ns)
 	return r;
 }
 
-void sync_pollable_drain(struct sync_pollable *p)
+bool sync_pollable_drain(struct sync_pollable *p)
 {
 	uint64_t count;
+	unsigned wakes;
 
 	if (p->event_fd >= 0)
 		(void)!read(p->event_fd, &count,
@@ -300,7 +313,7 @@ void sync_pollable_drain(struct sync_pollable *p)
 	/* Stopping the timer also takes its expiry back. */
 	if (p->armed && set_timer(p, 0) == 0)
 		p->armed = false;
-	receive(p);
+	return receive(p, &wakes) >= p->full;
 }
 
 int sync_pollable_wait(struct sync_pollable *p, int64_t nap_ns)

@@ -47,9 +47,11 @@ int sync_pollable_fd(const struct sync_pollable *p);
 int sync_pollable_arm(struct sync_pollable *p, int64_t nap_ns);
 /*
  * Drain eventfd and timer, answer hellos. After every wake-up, and before announcing the next
- * sleep: a drain between announcing and sleeping would take a wake away.
+ * sleep: a drain between announcing and sleeping would take a wake away. True: so many datagrams
+ * had been waiting that the kernel may have turned hellos away. To an endpoint that is all the
+ * same; a set does not know which of its rings they were about.
  */
-void sync_pollable_drain(struct sync_pollable *p);
+bool sync_pollable_drain(struct sync_pollable *p);
 /* Make one's own readable, from any thread. */
 void sync_pollable_poke(const struct sync_pollable *p);
 /* poll() for nap_ns at most: 0 readable, -ETIMEDOUT, -EINTR, -errno (cannot be polled). */

@@ -127,8 +127,7 @@ for what in link dangling fifo folder file; do
 	squat $what
 	ends_with 1 "$what in the way: create" "$quoit" create "shm:$tag-squat"
 	check_match "$what in the way: says so" "exists" "$(cat "$scratch/err")"
-	[[ $what == *link || $what == dangling ]] && want=1 || want=5
-	ends_with $want "$what in the way: attach" "$consume" -t 0.2 "shm:$tag-squat"
+	ends_with 5 "$what in the way: attach" "$consume" -t 0.2 "shm:$tag-squat"
 	ends_with 5 "$what in the way: info" "$quoit" info "shm:$tag-squat"
 	# Only files have a name that could be a ring's, and what is left of one.
 	[[ $what == file ]] || ends_with 5 "$what in the way: rm" "$quoit" rm "shm:$tag-squat"

@@ -385,3 +385,44 @@ Test(damage, random_words_anywhere_never_crash_or_hang_anybody)
 		let_go(&v);
 	}
 }
+
+/* The lowest that is free: the next one to be given out. */
+static int next_descriptor(void)
+{
+	int fd = dup(STDERR_FILENO);
+
+	MUST(fd >= 0 && close(fd) == 0);
+	return fd;
+}
+
+static int die_as_a_producer(void *arg)
+{
+	struct victim *v = arg;
+	struct quoit_producer *p;
+
+	CHILD_CHECK(quoit_producer_open(v->rig.r.q, &p) == 0);
+	raise(SIGKILL);
+	return 0;
+}
+
+Test(damage, an_open_that_fails_after_waking_others_leaves_no_descriptor)
+{
+	struct victim v = victim_of(QUOIT_SPSC);
+	struct quoit__row *row = (struct quoit__row *)(void *)(v.bytes + v.header->peers_offset);
+	struct quoit_producer *p;
+	int before;
+
+	quoit_producer_close(v.rig.p);
+	MUST(quoit_consumer_fd(v.rig.c) >= 0);
+	cr_assert_eq(test_wait(test_spawn(die_as_a_producer, &v)), 128 + SIGKILL);
+	/* Asleep in an event loop, as far as others know. */
+	atomic_store(&row[1].sleeping, 1);
+	sync_announce(&v.rig.r.q->readable, SYNC_EVENTFD);
+	atomic_store(&row[0].position, 4);
+	before = next_descriptor();
+	cr_assert_eq(quoit_producer_open(v.rig.r.q, &p), -EBADMSG);
+	cr_expect_eq(next_descriptor(), before);
+	atomic_store(&row[0].position, 0);
+	cr_assert_eq(quoit_producer_open(v.rig.r.q, &v.rig.p), 0, "and its row is free");
+	let_go(&v);
+}

@@ -4,6 +4,7 @@
  * nobody died in: end of stream, broken pipe, persistent rings.
  */
 #include <criterion/criterion.h>
+#include <fcntl.h>
 
 #include "support.h"
 
@@ -92,9 +93,13 @@ Test(endpoints, outlive_the_detached_ring)
 		struct quoit_options opt = test_options(QUOIT_MPMC);
 		struct test_rig rig;
 		uint64_t value = 0;
+		int fd;
 
 		test_rig_open(&rig, test_backends[i], &opt);
+		fd = quoit_fd(rig.r.q);
 		quoit_detach(rig.r.q);
+		cr_expect(fd == -ENOTSUP || (fcntl(fd, F_GETFD) == -1 && errno == EBADF),
+			  "%s: its descriptor is closed", quoit_backend_name(test_backends[i]));
 		cr_expect_eq(test_put(rig.p, 77), 0);
 		cr_expect_eq(test_take(rig.c, &value), 1);
 		cr_expect_eq(value, 77);

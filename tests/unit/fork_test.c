@@ -4,6 +4,7 @@
  * locks, and cannot harm the parent's stream by closing them.
  */
 #include <criterion/criterion.h>
+#include <pthread.h>
 
 #include "support.h"
 
@@ -259,4 +260,58 @@ Test(fork, lets_the_child_open_endpoints_of_its_own_which_die_with_it_alone)
 		cr_expect_eq(test_take(h.rig.c, &value), 1);
 		test_rig_close(&h.rig);
 	}
+}
+
+struct reopener {
+	struct quoit *q;
+	_Atomic uint32_t stop;
+	_Atomic int result;
+};
+
+/* The same row each time, and so the same address. */
+static void *reopen_with_a_descriptor(void *arg)
+{
+	struct reopener *o = arg;
+	int result = 0;
+
+	while (result >= 0 && !atomic_load(&o->stop)) {
+		struct quoit_consumer *c;
+
+		result = quoit_consumer_open(o->q, &c);
+		if (result != 0)
+			break;
+		result = quoit_consumer_fd(c);
+		quoit_consumer_close(c);
+	}
+	atomic_store(&o->result, result);
+	return NULL;
+}
+
+static int live_for_a_while(void *arg)
+{
+	(void)arg;
+	test_sleep_ms(1000);
+	return 0;
+}
+
+Test(fork, by_another_thread_leaves_no_copy_of_an_endpoints_descriptors_in_the_child)
+{
+	struct quoit_options opt = test_options(QUOIT_SPSC);
+	struct reopener o = {0};
+	struct test_ring r;
+	pthread_t thread;
+	pid_t child[60];
+
+	test_ring_make(&r, QUOIT_SHM, &opt);
+	o.q = r.q;
+	MUST(pthread_create(&thread, NULL, reopen_with_a_descriptor, &o) == 0);
+	for (unsigned i = 0; i < TEST_COUNT(child); i++)
+		child[i] = test_spawn(live_for_a_while, NULL);
+	atomic_store(&o.stop, 1);
+	MUST(pthread_join(thread, NULL) == 0);
+	cr_expect_geq(atomic_load(&o.result), 0, "%d: a child keeps the address",
+		      atomic_load(&o.result));
+	for (unsigned i = 0; i < TEST_COUNT(child); i++)
+		cr_expect_eq(test_wait(child[i]), 0);
+	test_ring_drop(&r);
 }

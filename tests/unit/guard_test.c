@@ -1,78 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The SIGBUS guard: a ring's file is cut off while endpoints, rings and observers are at work on
- * it. Each says -EBADMSG; nobody dies, hangs, or takes zeros for a record.
+ * The SIGBUS guard: a ring's file is cut off while endpoints are at work on it. Each says -EBADMSG;
+ * nobody dies, hangs, or takes zeros for a record. Rings and observers: guard_ring_test.c.
  */
-#include <criterion/criterion.h>
-#include <fcntl.h>
 #include <sys/resource.h>
 
-#include <quoit/inspect.h>
-
-#include "support.h"
+#include "guard_support.h"
 
 TestSuite(guard, .fini = test_cleanup, .timeout = 60);
 
-static const enum quoit_backend files[] = {QUOIT_SHM, QUOIT_FILE};
-/* What is left of a ring: nothing, its first page, a page of data too. */
-static const off_t cuts[] = {0, 4096, 8192};
+/* ---- without the guard ---------------------------------------------------------------------- */
 
 /* Those who die on purpose need leave no core. */
 static void no_core(void)
 {
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 }
-
-static void cut(const struct test_ring *r, off_t size)
-{
-	MUST(ftruncate(quoit_fd(r->q), size) == 0);
-}
-
-/* As test_ring_drop(), of one that is no ring any more: a file like that is left alone. */
-static void drop_cut(struct test_ring *r)
-{
-	char path[QUOIT_NAME_MAX];
-	bool file = strncmp(r->name, "file:", 5) == 0;
-
-	snprintf(path, sizeof(path), "%s", r->name + 5);
-	quoit_detach(r->q);
-	if (file)
-		MUST(unlink(path) == 0);
-	else
-		MUST(quoit_remove(r->made) == 0);
-	test_forget(r->made);
-}
-
-static struct quoit_options small(enum quoit_kind kind)
-{
-	struct quoit_options opt = test_options(kind);
-
-	opt.capacity = 65536;
-	opt.slot_size = 1000;
-	opt.peers = 8;
-	return opt;
-}
-
-/* Run `fn` for each kind of ring and backend, and each way to cut it. */
-static void each_cut(void (*fn)(struct test_ring *r, off_t size, const char *what))
-{
-	for (unsigned i = 0; i < TEST_COUNT(files); i++)
-		for (unsigned k = 0; k < TEST_COUNT(test_kinds); k++)
-			for (unsigned n = 0; n < TEST_COUNT(cuts); n++) {
-				struct quoit_options opt = small(test_kinds[k]);
-				struct test_ring r;
-				char what[64];
-
-				snprintf(what, sizeof(what), "%s %s cut to %ld",
-					 quoit_backend_name(files[i]),
-					 quoit_kind_name(test_kinds[k]), (long)cuts[n]);
-				test_ring_make(&r, files[i], &opt);
-				fn(&r, cuts[n], what);
-				drop_cut(&r);
-			}
-}
-
-/* ---- without the guard ---------------------------------------------------------------------- */
 
 static int read_what_is_gone(void *arg)
 {
@@ -83,18 +26,18 @@ static int read_what_is_gone(void *arg)
 	no_core();
 	signal(SIGBUS, SIG_DFL); /* a sanitizer would report it, and exit its own way */
 	CHILD_CHECK(quoit_consumer_open(r->q, &c) == 0);
-	cut(r, 0);
+	guard_cut(r, 0);
 	return test_take(c, &value);
 }
 
 Test(guard, without_it_a_cut_ring_kills)
 {
-	struct quoit_options opt = small(QUOIT_SPSC);
+	struct quoit_options opt = guard_options(QUOIT_SPSC);
 	struct test_ring r;
 
 	test_ring_make(&r, QUOIT_SHM, &opt);
 	cr_expect_eq(test_wait(test_spawn(read_what_is_gone, &r)), 128 + SIGBUS);
-	drop_cut(&r);
+	guard_drop(&r);
 }
 
 /* ---- endpoints that do not wait -------------------------------------------------------------- */
@@ -116,7 +59,7 @@ static void expect_consumer_to_say_so(struct test_ring *r, off_t size, const cha
 		if (i < 80)
 			MUST(quoit_recv(c, buf, sizeof(buf), &msg, QUOIT_NOWAIT) == 1);
 	}
-	cut(r, size);
+	guard_cut(r, size);
 	for (unsigned i = 0; i <= 20 && result == 1; i++) {
 		uint32_t producer;
 		uint64_t seq;
@@ -138,7 +81,7 @@ static void expect_consumer_to_say_so(struct test_ring *r, off_t size, const cha
 Test(guard, a_consumer_of_a_cut_ring_gets_ebadmsg_and_no_false_record)
 {
 	cr_assert_eq(quoit_guard(), 0);
-	each_cut(expect_consumer_to_say_so);
+	guard_each_cut(expect_consumer_to_say_so);
 }
 
 static void expect_producer_to_say_so(struct test_ring *r, off_t size, const char *what)
@@ -152,7 +95,7 @@ static void expect_producer_to_say_so(struct test_ring *r, off_t size, const cha
 	MUST(quoit_producer_open(r->q, &p) == 0);
 	for (unsigned i = 0; i < 10; i++)
 		MUST(test_put(p, i) == 0);
-	cut(r, size);
+	guard_cut(r, size);
 	for (unsigned i = 0; i < 2 && result == 0; i++)
 		result = test_put(p, i);
 	/* What is left may have room; then the end of it is met later. */
@@ -172,7 +115,7 @@ static void expect_producer_to_say_so(struct test_ring *r, off_t size, const cha
 Test(guard, a_producer_of_a_cut_ring_gets_ebadmsg)
 {
 	cr_assert_eq(quoit_guard(), 0);
-	each_cut(expect_producer_to_say_so);
+	guard_each_cut(expect_producer_to_say_so);
 }
 
 static void expect_payload_to_stay_readable(struct test_ring *r, off_t size, const char *what)
@@ -185,7 +128,7 @@ static void expect_payload_to_stay_readable(struct test_ring *r, off_t size, con
 	MUST(quoit_producer_open(r->q, &p) == 0 && quoit_consumer_open(r->q, &c) == 0);
 	MUST(test_put(p, 42) == 0 && quoit_peek(c, &msg) == 1);
 	MUST(quoit_reserve(p, 1000, &payload) == 0);
-	cut(r, size);
+	guard_cut(r, size);
 	memset(payload, 'x', 1000);
 	cr_expect(*(volatile uint64_t *)msg.data == 0 || *(volatile uint64_t *)msg.data == 42,
 		  "%s: what was peeked at is zero or as it was", what);
@@ -200,7 +143,7 @@ static void expect_payload_to_stay_readable(struct test_ring *r, off_t size, con
 Test(guard, pointers_into_a_cut_ring_can_be_used_and_what_is_made_of_them_is_refused)
 {
 	cr_assert_eq(quoit_guard(), 0);
-	each_cut(expect_payload_to_stay_readable);
+	guard_each_cut(expect_payload_to_stay_readable);
 }
 
 /* ---- endpoints that wait --------------------------------------------------------------------- */
@@ -245,7 +188,7 @@ static void expect_sleeper_to_be_told(enum quoit_backend backend, enum quoit_kin
 				      enum quoit_wait wait, bool producer)
 {
 	struct sleeper *s = test_shared(sizeof(*s));
-	struct quoit_options opt = small(kind);
+	struct quoit_options opt = guard_options(kind);
 	struct test_ring r;
 	int64_t cut_ns;
 	pid_t pid;
@@ -256,24 +199,45 @@ static void expect_sleeper_to_be_told(enum quoit_backend backend, enum quoit_kin
 	cr_assert(test_wait_flag(&s->ready, 1, 5000));
 	test_sleep_ms(5);
 	cut_ns = test_now_ns();
-	cut(&r, 0);
+	guard_cut(&r, 0);
 	cr_expect_eq(test_wait(pid), 0, "%s %s %s, %s", quoit_backend_name(backend),
 		     quoit_kind_name(kind), producer ? "producer" : "consumer",
 		     quoit_wait_name(wait));
 	cr_expect_lt(atomic_load(&s->told_ns) - cut_ns, 5000000000, "%s: %ld ms",
 		     quoit_wait_name(wait), (long)((atomic_load(&s->told_ns) - cut_ns) / 1000000));
-	drop_cut(&r);
+	guard_drop(&r);
 	munmap(s, sizeof(*s));
 }
 
 Test(guard, whoever_waits_on_a_cut_ring_is_told_whatever_it_waits_on)
 {
 	cr_assert_eq(quoit_guard(), 0); /* children inherit it */
-	for (unsigned i = 0; i < TEST_COUNT(files); i++)
+	for (unsigned i = 0; i < TEST_COUNT(guard_files); i++)
 		for (unsigned n = 0; n < 4 * TEST_COUNT(test_waits); n++)
-			if (test_can_wait(files[i], test_waits[n / 4]))
-				expect_sleeper_to_be_told(files[i], test_kinds[n % 2],
+			if (test_can_wait(guard_files[i], test_waits[n / 4]))
+				expect_sleeper_to_be_told(guard_files[i], test_kinds[n % 2],
 							  test_waits[n / 4], n / 2 % 2 != 0);
+}
+
+Test(guard, whoever_waits_on_a_cut_ring_is_told_also_once_the_ring_is_detached)
+{
+	struct quoit_options opt = guard_options(QUOIT_SPSC);
+	struct timespec late = quoit_deadline_ms(10000);
+	struct test_rig rig;
+	const char *path = rig.r.name + 5;
+	uint64_t size;
+
+	cr_assert_eq(quoit_guard(), 0);
+	test_rig_open(&rig, QUOIT_FILE, &opt);
+	size = test_info(rig.r.q).segment_size;
+	quoit_detach(rig.r.q);
+	/* Its last page, which nobody comes to touch. */
+	MUST(truncate(path, (off_t)(size - 4096)) == 0);
+	cr_expect_eq(quoit_consumer_wait(rig.c, &late), -EBADMSG);
+	quoit_producer_close(rig.p);
+	quoit_consumer_close(rig.c);
+	MUST(unlink(path) == 0);
+	test_forget(rig.r.made);
 }
 
 /* ---- in the middle of a copy ----------------------------------------------------------------- */
@@ -333,181 +297,13 @@ Test(guard, a_copy_that_was_cut_in_the_middle_is_no_record)
 		opt.capacity = 4 * LONG_RECORD;
 		opt.slot_size = LONG_RECORD;
 		opt.peers = 8;
-		test_ring_make(&r, files[round / 2 % 2], &opt);
+		test_ring_make(&r, guard_files[round / 2 % 2], &opt);
 		*copier = (struct copier){.r = &r};
 		pid = test_spawn(copy_long_records, copier);
 		cr_assert(test_wait_flag(&copier->running, 1, 5000));
 		test_spin_ns(test_random_below(&seed, 1000000));
-		cut(&r, (off_t)(test_random_below(&seed, 380) * 4096));
+		guard_cut(&r, (off_t)(test_random_below(&seed, 380) * 4096));
 		cr_expect_eq(test_wait(pid), 0, "round %u", round);
-		drop_cut(&r);
+		guard_drop(&r);
 	}
-}
-
-/* ---- rings, observers ------------------------------------------------------------------------ */
-
-static void expect_ring_to_say_so(struct test_ring *r, off_t size, const char *what)
-{
-	struct quoit_stats stats = {.size = sizeof(stats)};
-	struct quoit_producer *p;
-	struct quoit_consumer *c;
-
-	MUST(quoit_producer_open(r->q, &p) == 0);
-	cut(r, size);
-	if (size != 0)
-		test_put(p, 1); /* finds out, or dies trying */
-	if (size <= 4096) {
-		cr_expect_eq(quoit_consumer_open(r->q, &c), -EBADMSG, "%s", what);
-		cr_expect_eq(quoit_get_stats(r->q, &stats), -EBADMSG, "%s", what);
-	}
-	quoit_producer_close(p);
-}
-
-Test(guard, a_cut_ring_opens_no_endpoint_and_has_no_figures)
-{
-	cr_assert_eq(quoit_guard(), 0);
-	each_cut(expect_ring_to_say_so);
-}
-
-/* 1: a record; 0 or -EBADMSG. Records that nobody sent fail. */
-static int walk(struct quoit_inspect *v, const char *what)
-{
-	struct quoit_record record;
-	uint64_t missed = 0;
-	unsigned seen = 0;
-	int result;
-
-	while ((result = quoit_inspect_next(v, &record, &missed)) == 1 && seen++ < 1000)
-		cr_expect(record.state != QUOIT_RECORD_READY || record.data == NULL ||
-				  (record.len == 8 && *(const uint64_t *)record.data < 50),
-			  "%s: %u bytes", what, record.len);
-	return result;
-}
-
-static void expect_observer_to_say_so(struct test_ring *r, off_t size, const char *what)
-{
-	struct quoit_stats stats = {.size = sizeof(stats)};
-	struct quoit_peer peers[4];
-	struct quoit_producer *p;
-	struct quoit_inspect *v;
-
-	MUST(quoit_producer_open(r->q, &p) == 0);
-	for (uint64_t i = 0; i < 50; i++)
-		MUST(test_put(p, i) == 0);
-	quoit_producer_close(p);
-	cr_assert_eq(quoit_inspect_open(r->name, NULL, NULL, &v), 0, "%s", what);
-	cr_expect_eq(walk(v, what), 0, "%s", what);
-	quoit_inspect_rewind(v);
-	cut(r, size);
-	if (size == 8192) { /* what is read lies before the end, or not */
-		int result = walk(v, what);
-
-		cr_expect(result == 0 || result == -EBADMSG, "%s: %d", what, result);
-	} else {
-		cr_expect_eq(walk(v, what), -EBADMSG, "%s", what);
-		cr_expect_eq(quoit_inspect_stats(v, &stats), -EBADMSG, "%s", what);
-		cr_expect_eq(quoit_inspect_peers(v, peers, 4), -EBADMSG, "%s", what);
-		cr_expect_eq(quoit_inspect_check(v, NULL, NULL), 1, "%s", what);
-	}
-	quoit_inspect_close(v);
-	cr_expect_eq(quoit_inspect_open(r->name, NULL, NULL, &v), size == 0 ? -EPROTO : 0, "%s",
-		     what);
-	if (size != 0)
-		quoit_inspect_close(v);
-}
-
-Test(guard, an_observer_of_a_cut_ring_gets_ebadmsg_and_no_false_record)
-{
-	cr_assert_eq(quoit_guard(), 0);
-	each_cut(expect_observer_to_say_so);
-}
-
-Test(guard, an_observer_of_a_cut_copy_gets_ebadmsg)
-{
-	struct quoit_options opt = test_options(QUOIT_SPSC);
-	char name[QUOIT_NAME_MAX + 16];
-	struct quoit_inspect *v;
-	struct test_ring r;
-
-	cr_assert_eq(quoit_guard(), 0);
-	opt.capacity = UINT64_C(32) << 20; /* larger than what is read into memory at once */
-	test_ring_make(&r, QUOIT_FILE, &opt);
-	snprintf(name, sizeof(name), "image:%s", r.name + 5);
-	cr_assert_eq(quoit_inspect_open(name, NULL, NULL, &v), 0);
-	cut(&r, 0);
-	cr_expect_eq(walk(v, "image"), -EBADMSG);
-	quoit_inspect_close(v);
-	drop_cut(&r);
-}
-
-/* ---- everything else stays as it was --------------------------------------------------------- */
-
-Test(guard, other_rings_of_the_process_are_left_alone_however_many_there_are)
-{
-	struct quoit_options opt = small(QUOIT_SPSC);
-	struct test_ring lost, r;
-	struct quoit *more[100];
-	struct quoit_producer *p;
-
-	opt.flags = QUOIT_CREATE_OR_ATTACH;
-	test_ring_make(&r, QUOIT_SHM, &opt);
-	/* More than the table has room for at first, and the one that is lost comes last. */
-	for (unsigned i = 0; i < TEST_COUNT(more); i++)
-		cr_assert_eq(quoit_attach(r.name, NULL, &more[i]), 0);
-	test_ring_make(&lost, QUOIT_SHM, &opt);
-	cr_assert_eq(quoit_guard(), 0);
-	cr_assert_eq(quoit_producer_open(lost.q, &p), 0);
-	cut(&lost, 0);
-	cr_expect(test_put(p, 1) == 0 || test_put(p, 1) == -EBADMSG);
-	cr_expect_eq(test_put(p, 1), -EBADMSG);
-	for (unsigned i = 0; i < TEST_COUNT(more); i++) {
-		cr_expect(test_carries_a_record(more[i]));
-		quoit_detach(more[i]);
-	}
-	quoit_producer_close(p);
-	drop_cut(&lost);
-	test_ring_drop(&r);
-}
-
-Test(guard, the_name_of_a_cut_ring_can_be_removed_and_used_again)
-{
-	struct quoit_options opt = small(QUOIT_MPMC);
-	struct test_ring r;
-	struct quoit *q;
-
-	cr_assert_eq(quoit_guard(), 0);
-	test_ring_make(&r, QUOIT_SHM, &opt);
-	cut(&r, 0);
-	cr_expect_eq(quoit_attach(r.name, NULL, &q), -EPROTO);
-	cr_expect_eq(quoit_remove(r.name), 0);
-	cr_assert_eq(quoit_create(r.name, &opt, &q), 0);
-	cr_expect(test_carries_a_record(q));
-	quoit_detach(q);
-	test_ring_drop(&r);
-}
-
-static int lose_a_ring(void *arg)
-{
-	struct test_ring *r = arg;
-	struct quoit_producer *p;
-
-	CHILD_CHECK(quoit_producer_open(r->q, &p) == 0);
-	cut(r, 4096);
-	CHILD_CHECK(test_put(p, 1) == 0 || test_put(p, 1) == -EBADMSG);
-	CHILD_CHECK(test_put(p, 1) == -EBADMSG);
-	quoit_producer_close(p);
-	return 0;
-}
-
-Test(guard, holds_in_a_child_and_zeros_there_are_the_childs_alone)
-{
-	struct quoit_options opt = small(QUOIT_SPSC);
-	struct test_ring r;
-
-	cr_assert_eq(quoit_guard(), 0);
-	test_ring_make(&r, QUOIT_SHM, &opt);
-	cr_expect_eq(test_wait(test_spawn(lose_a_ring, &r)), 0);
-	/* What was not cut off is still shared with us. */
-	cr_expect_eq(test_stats(r.q).producers, 1, "its row was never freed");
-	drop_cut(&r);
 }

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Pollsets in one process: members that come and go, forks, and every error. */
+/*
+ * Pollsets in one process: members that come and go, forks, every error, and peers that write what
+ * they like into the ring and onto the board.
+ */
 #include "unit/pollset_support.h"
 
 #include <dirent.h>
 #include <sys/resource.h>
+
+#include "ring/pollset.h"
 
 TestSuite(pollset_members, .fini = test_cleanup, .timeout = 60);
 
@@ -222,5 +227,50 @@ Test(pollset_members, does_not_survive_a_fork_and_the_parents_does_not_notice)
 	cr_assert_eq(test_put(g.p[1], 1), 0);
 	cr_assert_eq(wait_for(g.set, &r, 1, 5000), 1);
 	cr_expect_eq(empty_and_done(g.set, &r), 1);
+	gang_close(&g);
+}
+
+/* ---- hostile peers -------------------------------------------------------------------------- */
+
+Test(pollset_members, false_bits_on_the_board_are_looked_at_and_found_empty)
+{
+	struct gang g;
+	struct quoit_ready r[8];
+
+	gang_open(&g, 3, QUOIT_SPSC);
+	for (int round = 0; round < 100; round++) {
+		for (uint32_t w = 0; w < 1024 / 64; w++)
+			atomic_store(&g.set->marked[w], UINT64_MAX);
+		cr_assert_eq(quoit_pollset_poll(g.set, r, 8), 0);
+	}
+	cr_assert_eq(test_put(g.p[2], 1), 0);
+	cr_expect_eq(quoit_pollset_poll(g.set, r, 8), 1);
+	gang_close(&g);
+}
+
+Test(pollset_members, wakers_survive_what_a_row_may_say)
+{
+	static const uint32_t bits[] = {2, 3, 1024, 1025, 65536, 65537, UINT32_MAX};
+	struct gang g;
+	struct quoit_ready r;
+	struct quoit__row *row;
+
+	gang_open(&g, 2, QUOIT_SPSC);
+	row = &g.ring[0].q->rows[1];
+	for (unsigned i = 0; i < TEST_COUNT(bits); i++) {
+		for (int strange = 0; strange < 2; strange++) {
+			uint64_t id = atomic_load(&row->set[0]);
+
+			settle(g.set);
+			atomic_store(&row->set_bit, bits[i]);
+			if (strange)
+				atomic_store(&row->set[0], UINT64_C(0x0123456789abcdef));
+			cr_assert_eq(test_put(g.p[0], 1), 0);
+			cr_expect_eq(wait_for(g.set, &r, 1, 1000), 1, "the nap finds it");
+			cr_expect_eq(empty_and_done(g.set, &r), 1);
+			atomic_store(&row->set_bit, 1);
+			atomic_store(&row->set[0], id);
+		}
+	}
 	gang_close(&g);
 }

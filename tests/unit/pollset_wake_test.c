@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pollsets and other processes and threads: who is woken, how soon, at what price; deaths; wakers
- * that were killed half-way; and peers that write what they like into the ring and onto the board.
+ * Pollsets and other processes and threads: who is woken, how soon, at what price; many wakers at
+ * once, deaths, and wakers that were killed half-way.
  */
 #include "unit/pollset_support.h"
 
@@ -113,6 +113,97 @@ Test(pollset_wake, costs_no_system_call_while_the_set_is_awake)
 		      remote->wakes);
 	test_kill(pid);
 	gang_close(&g);
+}
+
+/* ---- many wakers at once -------------------------------------------------------------------- */
+
+#define CROWD 40 /* hellos: more than a socket holds where nobody has changed Linux's default */
+
+struct crowd {
+	struct remote remote;
+	bool closes; /* not a record, but the end */
+};
+
+/* Has a producer on every ring, and has news for all of them at one blow. */
+static int crowd_producer(void *arg)
+{
+	struct crowd *crowd = arg;
+	struct remote *r = &crowd->remote;
+	struct quoit_producer *p[CROWD];
+	struct quoit *q;
+
+	for (unsigned i = 0; i < CROWD; i++) {
+		CHILD_CHECK(quoit_attach(r->g->ring[i].made, NULL, &q) == 0);
+		CHILD_CHECK(quoit_producer_open(q, &p[i]) == 0);
+		quoit_detach(q);
+	}
+	atomic_store(r->ready, 1);
+	CHILD_CHECK(test_wait_flag(r->go, 1, 30000));
+	for (unsigned i = 0; i < CROWD; i++) {
+		if (crowd->closes)
+			quoit_producer_close(p[i]);
+		else
+			CHILD_CHECK(test_put(p[i], i) == 0);
+	}
+	atomic_store(r->ready, 2);
+	for (;;)
+		pause();
+}
+
+static void one_poll_finds_the_whole_crowd(bool closes)
+{
+	struct quoit_ready r[CROWD];
+	struct crowd crowd = {.closes = closes};
+	struct gang g;
+	pid_t pid;
+
+	crowd.remote = *remote_open(&g, QUOIT_SPSC);
+	while (g.n < CROWD)
+		gang_join(&g, gang_ring(&g, QUOIT_SHM, QUOIT_SPSC));
+	pid = test_spawn(crowd_producer, &crowd);
+	cr_assert(test_wait_flag(crowd.remote.ready, 1, 5000));
+	settle(g.set);
+	cr_assert_eq(quoit_pollset_arm(g.set), 0); /* has just looked at everyone, too */
+	atomic_store(crowd.remote.go, 1);
+	cr_assert(test_wait_flag(crowd.remote.ready, 2, 5000));
+	cr_expect_eq(quoit_pollset_poll(g.set, r, CROWD), CROWD);
+	test_kill(pid);
+	gang_close(&g);
+}
+
+Test(pollset_wake, hellos_that_the_kernel_turned_away_cost_no_nap)
+{
+	for (int round = 0; round < 4; round++)
+		one_poll_finds_the_whole_crowd(round % 2 != 0);
+}
+
+Test(pollset_wake, busy_sets_that_a_thread_polls_in_turn_are_all_looked_after)
+{
+	struct gang g[2];
+	struct quoit_ready r;
+	int64_t end;
+	bool seen[2] = {false, false};
+
+	for (int i = 0; i < 2; i++) {
+		gang_open(&g[i], 2, QUOIT_SPSC);
+		settle(g[i].set);
+		/* The first wakes of a process are hellos, and read when there is time: but ring 0
+		 * shall be busy from the start. */
+		cr_assert_eq(test_put(g[i].p[1], 1), 0);
+		cr_assert_eq(test_put(g[i].p[0], 1), 0);
+		atomic_fetch_or(&g[i].set->marked[0], 1);
+	}
+	end = test_now_ns() + BOUND_MS * INT64_C(1000000);
+	while (!(seen[0] && seen[1]) && test_now_ns() < end) {
+		for (int i = 0; i < 2; i++) {
+			cr_assert_eq(quoit_pollset_poll(g[i].set, &r, 1), 1);
+			seen[i] |= gang_number(&g[i], &r) == 1;
+			cr_assert_eq(quoit_pollset_done(g[i].set, &r), 0);
+		}
+	}
+	cr_expect(seen[0] && seen[1]);
+	gang_close(&g[0]);
+	gang_close(&g[1]);
 }
 
 /* ---- deaths --------------------------------------------------------------------------------- */
@@ -265,6 +356,54 @@ Test(pollset_wake, a_member_given_back_by_another_thread_wakes_the_one_that_wait
 	gang_close(&g);
 }
 
+struct waiting {
+	struct gang *g;
+	_Atomic uint32_t inside;
+	int64_t late_ns;
+};
+
+static void *wait_for_one(void *arg)
+{
+	struct waiting *w = arg;
+	struct quoit_ready r;
+	uint64_t sent;
+
+	atomic_store(&w->inside, 1);
+	cr_assert_eq(wait_for(w->g->set, &r, 1, 5000), 1);
+	cr_assert_eq(test_take(r.consumer, &sent), 1);
+	w->late_ns = test_now_ns() - (int64_t)sent;
+	cr_assert_eq(quoit_pollset_done(w->g->set, &r), 0);
+	return NULL;
+}
+
+Test(pollset_wake, a_poll_in_vain_leaves_nothing_unwatched_beside_one_that_sleeps)
+{
+	struct gang g;
+	unsigned soon = 0;
+
+	gang_open(&g, 2, QUOIT_SPSC);
+	for (int round = 0; round < 10; round++) {
+		struct waiting w = {.g = &g};
+		struct quoit_ready r;
+		pthread_t thread;
+
+		cr_assert_eq(test_put(g.p[0], 1), 0);
+		cr_assert_eq(wait_for(g.set, &r, 1, 5000), 1);
+		MUST(pthread_create(&thread, NULL, wait_for_one, &w) == 0);
+		cr_assert(test_wait_flag(&w.inside, 1, 5000));
+		test_sleep_ms(5); /* it sleeps by now */
+		cr_assert_eq(empty_and_done(g.set, &r), 1);
+		cr_assert_eq(quoit_pollset_poll(g.set, &r, 1), 0);
+		/* We do something else now; and the other's nap has only just begun. */
+		test_sleep_ms(1);
+		cr_assert_eq(test_put(g.p[0], (uint64_t)test_now_ns()), 0);
+		pthread_join(thread, NULL);
+		soon += w.late_ns < SOON_NS;
+	}
+	cr_expect_geq(soon, 8, "%u of 10", soon);
+	gang_close(&g);
+}
+
 static _Atomic uint32_t alarms;
 
 static void on_alarm(int number)
@@ -333,50 +472,5 @@ Test(pollset_wake, members_come_and_go_while_others_poll)
 	for (int i = 0; i < 3; i++)
 		pthread_join(thread[i], NULL);
 	cr_expect_gt(churn.polls, 0);
-	gang_close(&g);
-}
-
-/* ---- hostile peers -------------------------------------------------------------------------- */
-
-Test(pollset_wake, false_bits_on_the_board_are_looked_at_and_found_empty)
-{
-	struct gang g;
-	struct quoit_ready r[8];
-
-	gang_open(&g, 3, QUOIT_SPSC);
-	for (int round = 0; round < 100; round++) {
-		for (uint32_t w = 0; w < 1024 / 64; w++)
-			atomic_store(&g.set->marked[w], UINT64_MAX);
-		cr_assert_eq(quoit_pollset_poll(g.set, r, 8), 0);
-	}
-	cr_assert_eq(test_put(g.p[2], 1), 0);
-	cr_expect_eq(quoit_pollset_poll(g.set, r, 8), 1);
-	gang_close(&g);
-}
-
-Test(pollset_wake, wakers_survive_what_a_row_may_say)
-{
-	static const uint32_t bits[] = {2, 3, 1024, 1025, 65536, 65537, UINT32_MAX};
-	struct gang g;
-	struct quoit_ready r;
-	struct quoit__row *row;
-
-	gang_open(&g, 2, QUOIT_SPSC);
-	row = &g.ring[0].q->rows[1];
-	for (unsigned i = 0; i < TEST_COUNT(bits); i++) {
-		for (int strange = 0; strange < 2; strange++) {
-			uint64_t id = atomic_load(&row->set[0]);
-
-			settle(g.set);
-			atomic_store(&row->set_bit, bits[i]);
-			if (strange)
-				atomic_store(&row->set[0], UINT64_C(0x0123456789abcdef));
-			cr_assert_eq(test_put(g.p[0], 1), 0);
-			cr_expect_eq(wait_for(g.set, &r, 1, BOUND_MS), 1, "the nap finds it");
-			cr_expect_eq(empty_and_done(g.set, &r), 1);
-			atomic_store(&row->set_bit, 1);
-			atomic_store(&row->set[0], id);
-		}
-	}
 	gang_close(&g);
 }

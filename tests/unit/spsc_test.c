@@ -1,27 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Records through an SPSC ring, both ends in one thread: in place, copying and batched, of every
- * size, and every error that a wrong call gives. What needs laps is in wrap_test.c.
+ * Records through an SPSC ring, both ends in one thread: in place and copying, of every size, and
+ * every error that a wrong call gives. Batches are in spsc_batch_test.c; what needs laps is in
+ * wrap_test.c.
  */
-#include <criterion/criterion.h>
-
-#include "support.h"
+#include "spsc_support.h"
 
 TestSuite(spsc, .fini = test_cleanup, .timeout = 30);
 
-static struct test_rig rig_of(uint64_t capacity)
-{
-	struct quoit_options opt = test_options(QUOIT_SPSC);
-	struct test_rig rig;
-
-	opt.capacity = capacity;
-	test_rig_open(&rig, QUOIT_MEMFD, &opt);
-	return rig;
-}
-
 Test(spsc, a_record_carries_its_bytes_length_and_type_in_place)
 {
-	struct test_rig rig = rig_of(4096);
+	struct test_rig rig = spsc_rig(4096);
 	struct quoit_msg msg;
 	void *payload;
 
@@ -43,7 +32,7 @@ Test(spsc, a_record_carries_its_bytes_length_and_type_in_place)
 
 Test(spsc, less_may_be_committed_than_was_reserved)
 {
-	struct test_rig rig = rig_of(4096);
+	struct test_rig rig = spsc_rig(4096);
 	struct quoit_msg msg;
 	uint64_t value;
 	void *payload;
@@ -65,7 +54,7 @@ Test(spsc, less_may_be_committed_than_was_reserved)
 
 Test(spsc, more_than_was_reserved_cannot_be_committed)
 {
-	struct test_rig rig = rig_of(4096);
+	struct test_rig rig = spsc_rig(4096);
 	struct quoit_msg msg;
 	void *payload;
 
@@ -79,7 +68,7 @@ Test(spsc, more_than_was_reserved_cannot_be_committed)
 
 Test(spsc, only_what_is_reserved_can_be_committed_or_discarded)
 {
-	struct test_rig rig = rig_of(4096);
+	struct test_rig rig = spsc_rig(4096);
 	char elsewhere[64];
 	struct quoit_msg msg;
 	void *payload;
@@ -102,7 +91,7 @@ Test(spsc, only_what_is_reserved_can_be_committed_or_discarded)
 
 Test(spsc, a_discarded_reservation_leaves_nothing)
 {
-	struct test_rig rig = rig_of(4096);
+	struct test_rig rig = spsc_rig(4096);
 	void *payload, *again;
 	struct quoit_msg msg;
 	uint64_t value;
@@ -125,7 +114,7 @@ Test(spsc, a_discarded_reservation_leaves_nothing)
 
 Test(spsc, a_second_reservation_replaces_the_first)
 {
-	struct test_rig rig = rig_of(4096);
+	struct test_rig rig = spsc_rig(4096);
 	void *first, *second;
 	struct quoit_msg msg;
 
@@ -145,7 +134,7 @@ Test(spsc, a_second_reservation_replaces_the_first)
 
 Test(spsc, records_of_every_length_up_to_the_longest_go_through_every_call)
 {
-	struct test_rig rig = rig_of(4096);
+	struct test_rig rig = spsc_rig(4096);
 	uint32_t max = rig.r.max_record;
 	unsigned char *in = malloc(max), *out = malloc(max);
 
@@ -173,7 +162,7 @@ Test(spsc, records_of_every_length_up_to_the_longest_go_through_every_call)
 
 Test(spsc, a_record_longer_than_the_longest_gives_emsgsize)
 {
-	struct test_rig rig = rig_of(4096);
+	struct test_rig rig = spsc_rig(4096);
 	uint32_t max = rig.r.max_record;
 	char *buf = calloc(1, (size_t)max + 1);
 	struct quoit_msg msg = {.data = buf, .len = max + 1};
@@ -195,7 +184,7 @@ Test(spsc, a_record_longer_than_the_longest_gives_emsgsize)
 
 Test(spsc, empty_records_need_no_buffer)
 {
-	struct test_rig rig = rig_of(1024);
+	struct test_rig rig = spsc_rig(1024);
 	struct quoit_msg msg;
 
 	for (uint32_t i = 0; i < 1000; i++) {
@@ -209,7 +198,7 @@ Test(spsc, empty_records_need_no_buffer)
 
 Test(spsc, reserve_returns_eagain_when_full_and_room_comes_back)
 {
-	struct test_rig rig = rig_of(4096);
+	struct test_rig rig = spsc_rig(4096);
 	uint64_t sent = 0, value;
 	void *payload = NULL;
 	int result;
@@ -234,7 +223,7 @@ Test(spsc, room_comes_back_without_the_consumer_finding_the_ring_empty)
 {
 	/* After each single advance the producer must sooner or later get in: "full" is no state
 	 * that only an idle consumer ends. */
-	struct test_rig rig = rig_of(1024);
+	struct test_rig rig = spsc_rig(1024);
 	uint64_t value, sent = 0, taken = 0;
 
 	while (test_put(rig.p, sent) == 0)
@@ -256,7 +245,7 @@ Test(spsc, room_comes_back_without_the_consumer_finding_the_ring_empty)
 
 Test(spsc, peek_gives_the_same_record_until_it_is_advanced_over)
 {
-	struct test_rig rig = rig_of(4096);
+	struct test_rig rig = spsc_rig(4096);
 	struct quoit_msg a, b, batch[4];
 
 	for (uint64_t i = 0; i < 3; i++)
@@ -278,7 +267,7 @@ Test(spsc, peek_gives_the_same_record_until_it_is_advanced_over)
 
 Test(spsc, records_are_advanced_over_oldest_first_and_once)
 {
-	struct test_rig rig = rig_of(4096);
+	struct test_rig rig = spsc_rig(4096);
 	struct quoit_msg batch[3], made_up;
 	char elsewhere[8];
 	uint64_t value;
@@ -300,129 +289,9 @@ Test(spsc, records_are_advanced_over_oldest_first_and_once)
 	test_rig_close(&rig);
 }
 
-Test(spsc, a_batch_is_advanced_over_in_parts)
-{
-	struct test_rig rig = rig_of(8192);
-	struct quoit_msg batch[100];
-	uint64_t value, next = 0;
-
-	for (uint64_t i = 0; i < 100; i++)
-		cr_assert_eq(test_put(rig.p, i), 0);
-	cr_assert_eq(quoit_peek_batch(rig.c, batch, 100), 100);
-	for (unsigned i = 0; i < 100; i++) {
-		memcpy(&value, batch[i].data, 8);
-		cr_assert_eq(value, i);
-	}
-	cr_expect_eq(quoit_advance_batch(rig.c, batch, 30), 0);
-	cr_expect_eq(quoit_advance_batch(rig.c, batch, 30), -EINVAL, "again");
-	cr_expect_eq(quoit_advance_batch(rig.c, batch + 31, 5), -EINVAL, "with a gap");
-	cr_expect_eq(quoit_peek_batch(rig.c, batch, 10), 10);
-	memcpy(&value, batch[0].data, 8);
-	cr_expect_eq(value, 30);
-	cr_expect_eq(quoit_advance_batch(rig.c, batch, 10), 0);
-	for (next = 40; test_take(rig.c, &value) == 1; next++)
-		cr_assert_eq(value, next);
-	cr_expect_eq(next, 100);
-	test_rig_close(&rig);
-}
-
-Test(spsc, batches_are_one_to_256_records)
-{
-	struct test_rig rig = rig_of(65536);
-	static struct quoit_msg msgs[QUOIT_BATCH_MAX + 1];
-	static uint64_t words[QUOIT_BATCH_MAX + 1];
-	static char buf[65536];
-
-	for (unsigned i = 0; i <= QUOIT_BATCH_MAX; i++)
-		msgs[i] = (struct quoit_msg){.data = &words[i], .len = 8, .type = i};
-	cr_expect_eq(quoit_send_batch(rig.p, msgs, 0, QUOIT_NOWAIT), -EINVAL);
-	cr_expect_eq(quoit_send_batch(rig.p, msgs, QUOIT_BATCH_MAX + 1, QUOIT_NOWAIT), -EINVAL);
-	cr_expect_eq(quoit_send_batch(rig.p, msgs, QUOIT_BATCH_MAX, QUOIT_NOWAIT), QUOIT_BATCH_MAX);
-	cr_expect_eq(quoit_peek_batch(rig.c, msgs, 0), -EINVAL);
-	cr_expect_eq(quoit_peek_batch(rig.c, msgs, QUOIT_BATCH_MAX + 1), -EINVAL);
-	cr_expect_eq(quoit_recv_batch(rig.c, buf, sizeof(buf), msgs, 0, QUOIT_NOWAIT), -EINVAL);
-	cr_expect_eq(
-		quoit_recv_batch(rig.c, buf, sizeof(buf), msgs, QUOIT_BATCH_MAX + 1, QUOIT_NOWAIT),
-		-EINVAL);
-	cr_expect_eq(quoit_peek_batch(rig.c, msgs, QUOIT_BATCH_MAX), QUOIT_BATCH_MAX);
-	cr_expect_eq(quoit_advance_batch(rig.c, msgs, QUOIT_BATCH_MAX), 0);
-	cr_expect_eq(quoit_peek_batch(rig.c, msgs, 1), -EAGAIN);
-	test_rig_close(&rig);
-}
-
-Test(spsc, a_batch_that_does_not_fit_goes_in_as_far_as_it_does)
-{
-	struct test_rig rig = rig_of(1024);
-	static struct quoit_msg msgs[QUOIT_BATCH_MAX];
-	static uint64_t words[QUOIT_BATCH_MAX];
-	uint64_t value, in, total = 0;
-	int result;
-
-	for (unsigned i = 0; i < QUOIT_BATCH_MAX; i++) {
-		words[i] = i;
-		msgs[i] = (struct quoit_msg){.data = &words[i], .len = 8};
-	}
-	result = quoit_send_batch(rig.p, msgs, QUOIT_BATCH_MAX, QUOIT_NOWAIT);
-	cr_assert_gt(result, 0);
-	cr_assert_leq(result, 1024 / 16);
-	cr_expect_eq(quoit_send_batch(rig.p, msgs, 1, QUOIT_NOWAIT), -EAGAIN);
-	in = (uint64_t)result;
-	while (test_take(rig.c, &value) == 1)
-		cr_assert_eq(value, total++);
-	cr_expect_eq(total, in);
-	test_rig_close(&rig);
-}
-
-Test(spsc, recv_batch_lays_records_one_behind_the_other_aligned_to_8)
-{
-	struct test_rig rig = rig_of(8192);
-	_Alignas(8) char buf[4096];
-	struct quoit_msg msgs[64];
-	int n;
-
-	for (uint32_t len = 0; len < 40; len++) {
-		char bytes[64];
-
-		memset(bytes, (int)len, sizeof(bytes));
-		cr_assert_eq(quoit_send(rig.p, bytes, len, len + 100, QUOIT_NOWAIT), 0);
-	}
-	n = quoit_recv_batch(rig.c, buf, sizeof(buf), msgs, 64, NULL);
-	cr_assert_eq(n, 40);
-	for (int i = 0; i < n; i++) {
-		cr_expect_eq(msgs[i].len, (uint32_t)i);
-		cr_expect_eq(msgs[i].type, (uint32_t)i + 100);
-		cr_expect_eq((uintptr_t)msgs[i].data % 8, 0);
-		cr_expect((char *)msgs[i].data >= buf &&
-			  (char *)msgs[i].data + msgs[i].len <= buf + sizeof(buf));
-		for (int j = 0; j < i; j++)
-			cr_assert_eq(((char *)msgs[i].data)[j], (char)i);
-	}
-	test_rig_close(&rig);
-}
-
-Test(spsc, recv_batch_takes_only_what_fits)
-{
-	struct test_rig rig = rig_of(8192);
-	_Alignas(8) char buf[64];
-	struct quoit_msg msgs[8];
-	char bytes[100] = {0};
-
-	for (unsigned i = 0; i < 3; i++)
-		cr_assert_eq(quoit_send(rig.p, bytes, 24, i, QUOIT_NOWAIT), 0);
-	cr_assert_eq(quoit_send(rig.p, bytes, 100, 3, QUOIT_NOWAIT), 0);
-	cr_expect_eq(quoit_recv_batch(rig.c, buf, sizeof(buf), msgs, 8, QUOIT_NOWAIT), 2);
-	cr_expect_eq(msgs[1].type, 1);
-	cr_expect_eq(quoit_recv_batch(rig.c, buf, sizeof(buf), msgs, 8, QUOIT_NOWAIT), 1);
-	cr_expect_eq(msgs[0].type, 2);
-	cr_expect_eq(quoit_recv_batch(rig.c, buf, sizeof(buf), msgs, 8, QUOIT_NOWAIT), -EMSGSIZE);
-	cr_expect_eq(quoit_recv_batch(rig.c, bytes, sizeof(bytes), msgs, 8, QUOIT_NOWAIT), 1);
-	cr_expect_eq(msgs[0].len, 100);
-	test_rig_close(&rig);
-}
-
 Test(spsc, recv_into_too_small_a_buffer_tells_the_length_and_keeps_the_record)
 {
-	struct test_rig rig = rig_of(4096);
+	struct test_rig rig = spsc_rig(4096);
 	char in[100], out[100];
 	struct quoit_msg msg = {0};
 
@@ -447,7 +316,7 @@ Test(spsc, payload_that_looks_like_headers_is_payload)
 					 UINT64_C(0xc000000000000000),
 					 UINT64_C(0x4000000000000000),
 					 0};
-	struct test_rig rig = rig_of(1024);
+	struct test_rig rig = spsc_rig(1024);
 	uint64_t seed = 7, sent = 0, taken = 0;
 
 	for (unsigned round = 0; round < 200000; round++) {
@@ -478,7 +347,7 @@ Test(spsc, payload_that_looks_like_headers_is_payload)
 
 Test(spsc, drain_tells_when_everything_is_taken)
 {
-	struct test_rig rig = rig_of(4096);
+	struct test_rig rig = spsc_rig(4096);
 	struct timespec passed = {.tv_sec = 1}, soon;
 	uint64_t value;
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -212,7 +213,8 @@ Test(strangers, does_not_take_false_answers_into_its_own_table)
 		uint64_t epoch;
 	} reply = {.magic = 0x746f7571, .kind = 2, .row = ROWS, .epoch = 7};
 	struct sync_pollable *p = endpoint(1);
-	int s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), before = open_descriptors();
+	int s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), e = eventfd(0, EFD_CLOEXEC);
+	int before = open_descriptors(), sent[2];
 	struct sockaddr_un to;
 	struct iovec iov = {.iov_base = &reply, .iov_len = sizeof(reply)};
 	union {
@@ -229,6 +231,15 @@ Test(strangers, does_not_take_false_answers_into_its_own_table)
 	control.header.cmsg_level = SOL_SOCKET;
 	control.header.cmsg_type = SCM_RIGHTS;
 	control.header.cmsg_len = CMSG_LEN(2 * sizeof(int));
+	sent[0] = sent[1] = s; /* a socket is no eventfd: writing to one can be a SIGPIPE */
+	memcpy(CMSG_DATA(&control.header), sent, sizeof(sent));
+	reply.row = 5;
+	cr_assert_eq(sendmsg(s, &msg, 0), (ssize_t)sizeof(reply));
+	sync_pollable_drain(p);
+	cr_assert_eq(open_descriptors(), before, "no eventfd");
+	sent[0] = sent[1] = e;
+	memcpy(CMSG_DATA(&control.header), sent, sizeof(sent));
+	reply.row = ROWS;
 	cr_assert_eq(sendmsg(s, &msg, 0), (ssize_t)sizeof(reply));
 	sync_pollable_drain(p);
 	cr_assert_eq(open_descriptors(), before, "no such row");

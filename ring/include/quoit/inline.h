@@ -60,6 +60,7 @@ struct quoit__consumer_hot {
 	struct quoit__line *line;
 	uint64_t records, bytes;
 	uint32_t shift;
+	uint64_t stride; /* bytes that the last record took, header included */
 };
 
 QUOIT_API int quoit__reserve_slow(struct quoit_producer *p, uint32_t len, void **ret_payload);
@@ -98,78 +99,109 @@ static inline int quoit_reserve(struct quoit_producer *p, uint32_t len, void **r
 	return 0;
 }
 
-static inline int quoit_commit(struct quoit_producer *p, void *payload, uint32_t len, uint32_t type)
+/*
+ * Publish the record at h->position whose payload has been written. What the compiler must take for
+ * changed by every store (handle, line and ring are all memory to it) is read into locals first.
+ */
+static inline int quoit__publish(struct quoit_producer *p, uint32_t len, uint32_t type)
 {
 	struct quoit__producer_hot *h = (struct quoit__producer_hot *)p;
-	uint64_t size = quoit__footprint(len);
-	uint64_t next = h->position + size;
-	uint64_t *word = (uint64_t *)(void *)(h->data + (h->position & h->mask));
-	uint64_t *next_word = (uint64_t *)(void *)(h->data + (next & h->mask));
-	uint64_t old, event;
+	struct quoit__line *line = h->line;
+	const uint64_t *event = h->event;
+	unsigned char *data = h->data;
+	uint64_t mask = h->mask, position = h->position;
+	uint64_t records = h->records + 1, bytes = h->bytes + len;
+	uint64_t next = position + quoit__footprint(len);
+	uint64_t *word = (uint64_t *)(void *)(data + (position & mask));
+	uint64_t *next_word = (uint64_t *)(void *)(data + (next & mask));
+	uint32_t shift = h->shift, fence = h->fence;
+	uint64_t old, seen;
 
-	if (QUOIT__UNLIKELY(payload != word + 1 || size > h->reserved))
-		return quoit__commit_slow(p, payload, len, type);
 	h->reserved = 0;
 	/* Old payload where the next header will be may look like one. Relaxed: only this process
 	 * writes there until S1 below publishes it. */
 	old = __atomic_load_n(next_word, __ATOMIC_RELAXED);
-	if (QUOIT__UNLIKELY(((old ^ quoit__tag(next, h->shift)) & QUOIT__TAG) == 0))
+	if (QUOIT__UNLIKELY(((old ^ quoit__tag(next, shift)) & QUOIT__TAG) == 0))
 		__atomic_store_n(next_word, old ^ QUOIT__TAG, __ATOMIC_RELAXED);
 	/* S1: publishes the payload and the cleared next header; pairs with the load in peek. */
-	__atomic_store_n(word, quoit__tag(h->position, h->shift) | ((uint64_t)len << 32) | type,
+	__atomic_store_n(word, quoit__tag(position, shift) | ((uint64_t)len << 32) | type,
 			 __ATOMIC_RELEASE);
 	h->position = next;
-	h->records++;
-	h->bytes += len;
+	h->records = records;
+	h->bytes = bytes;
 	/* Relaxed: for observers, and for a successor, which walks on from here over S1 words. */
-	__atomic_store_n(&h->line->position, next, __ATOMIC_RELAXED);
-	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
-	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&line->position, next, __ATOMIC_RELAXED);
+	__atomic_store_n(&line->records, records, __ATOMIC_RELAXED);
+	__atomic_store_n(&line->bytes, bytes, __ATOMIC_RELAXED);
 	/* E1: S1 before this load; a sleeper's membarrier stands in for the fence. */
-	if (QUOIT__UNLIKELY(h->fence))
+	if (QUOIT__UNLIKELY(fence))
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	else
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	event = __atomic_load_n(h->event, __ATOMIC_RELAXED);
-	if (QUOIT__UNLIKELY((uint32_t)event == (uint32_t)(event >> 32)))
+	seen = __atomic_load_n(event, __ATOMIC_RELAXED);
+	if (QUOIT__UNLIKELY((uint32_t)seen == (uint32_t)(seen >> 32)))
 		quoit__wake_consumers(p);
 	return 0;
+}
+
+static inline int quoit_commit(struct quoit_producer *p, void *payload, uint32_t len, uint32_t type)
+{
+	struct quoit__producer_hot *h = (struct quoit__producer_hot *)p;
+
+	if (QUOIT__UNLIKELY(payload != h->data + (h->position & h->mask) + 8 ||
+			    quoit__footprint(len) > h->reserved))
+		return quoit__commit_slow(p, payload, len, type);
+	return quoit__publish(p, len, type);
 }
 
 static inline int quoit_send(struct quoit_producer *p, const void *buf, uint32_t len, uint32_t type,
 			     const struct timespec *deadline)
 {
 	struct quoit__producer_hot *h = (struct quoit__producer_hot *)p;
-	void *payload;
 
 	if (QUOIT__UNLIKELY(h->end - h->position < quoit__footprint(len)))
 		return quoit__send_slow(p, buf, len, type, deadline);
-	if (quoit_reserve(p, len, &payload) != 0)
-		return -EAGAIN; /* not reached: the line above made sure of room */
 	if (len != 0)
-		memcpy(payload, buf, len);
-	return quoit_commit(p, payload, len, type);
+		memcpy(h->data + (h->position & h->mask) + 8, buf, len);
+	return quoit__publish(p, len, type);
 }
 
 /* The record at our position, if one is there that may be used as it is. */
 static inline int quoit__look(const struct quoit__consumer_hot *h, struct quoit_msg *ret_msg)
 {
-	uint64_t offset = h->position & h->mask;
+	uint64_t mask = h->mask, position = h->position, offset = position & mask;
+	uint32_t shift = h->shift;
 	uint64_t *word = (uint64_t *)(void *)(h->data + offset);
 	/* S1: pairs with the store in commit. */
 	uint64_t w = __atomic_load_n(word, __ATOMIC_ACQUIRE);
 	uint64_t len = w >> 32 & QUOIT__LENGTH_MASK;
 
 	/* One test: wrong lap or padding; the second: a length that leaves the ring is hostile. */
-	if (QUOIT__UNLIKELY(((w ^ quoit__tag(h->position, h->shift)) &
-			     (QUOIT__TAG | QUOIT__PADDING)) != 0 ||
-			    offset + quoit__footprint((uint32_t)len) > h->mask + 1))
+	if (QUOIT__UNLIKELY(((w ^ quoit__tag(position, shift)) & (QUOIT__TAG | QUOIT__PADDING)) !=
+				    0 ||
+			    offset + quoit__footprint((uint32_t)len) > mask + 1))
 		return 0;
 	ret_msg->data = word + 1;
 	ret_msg->len = (uint32_t)len;
 	ret_msg->type = (uint32_t)w;
-	ret_msg->cookie = h->position;
+	ret_msg->cookie = position;
 	return 1;
+}
+
+/*
+ * The size of a record that has been read, as the processor shall see it: predicted to be that of
+ * the record before, so that the next header is loaded before this one's length is known. Without
+ * that each record waits for a load, and for the load before it.
+ */
+static inline uint64_t quoit__stride(struct quoit__consumer_hot *h, uint64_t size)
+{
+	uint64_t stride = h->stride;
+
+	__asm__("" : "+r"(stride)); /* the compiler must not find out that both are the same */
+	if (__builtin_expect(size == stride, 1))
+		return stride;
+	h->stride = size;
+	return size;
 }
 
 /*
@@ -196,46 +228,63 @@ static inline int quoit_peek(struct quoit_consumer *c, struct quoit_msg *ret_msg
 								     : quoit__peek_slow(c, ret_msg);
 }
 
+/* The record at h->position has been used. */
+static inline void quoit__taken(struct quoit_consumer *c, uint32_t len)
+{
+	struct quoit__consumer_hot *h = (struct quoit__consumer_hot *)c;
+	struct quoit__line *line = h->line;
+	unsigned char *data = h->data;
+	uint64_t mask = h->mask, position = h->position, ahead = h->ahead, milestone = h->milestone;
+	uint64_t records = h->records + 1, bytes = h->bytes + len;
+	uint64_t size = quoit__stride(h, quoit__footprint(len));
+
+	quoit__own_lines(data + (position & mask), size);
+	position += size;
+	h->position = position;
+	h->records = records;
+	h->bytes = bytes;
+	/* S2: release, for a successor must not find this record's memory still in use by us. */
+	__atomic_store_n(&line->position, position, __ATOMIC_RELEASE);
+	__atomic_store_n(&line->records, records, __ATOMIC_RELAXED);
+	__atomic_store_n(&line->bytes, bytes, __ATOMIC_RELAXED);
+	/* Each header's place depends on the last one's length: fetch ahead, or nothing overlaps.
+	 * But not what the producer is about to write. */
+	if ((int64_t)(ahead - position) > QUOIT__FETCH)
+		__builtin_prefetch(data + ((position + QUOIT__FETCH) & mask));
+	if (QUOIT__UNLIKELY((int64_t)(position - milestone) >= 0))
+		quoit__milestone(c);
+}
+
 static inline int quoit_advance(struct quoit_consumer *c, const struct quoit_msg *msg)
 {
 	struct quoit__consumer_hot *h = (struct quoit__consumer_hot *)c;
 
 	if (QUOIT__UNLIKELY(msg->data != h->data + (h->position & h->mask) + 8))
 		return quoit__advance_slow(c, msg);
-	quoit__own_lines(h->data + (h->position & h->mask), quoit__footprint(msg->len));
-	h->position += quoit__footprint(msg->len);
-	h->records++;
-	h->bytes += msg->len;
-	/* S2: release, for a successor must not find this record's memory still in use by us. */
-	__atomic_store_n(&h->line->position, h->position, __ATOMIC_RELEASE);
-	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
-	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
-	/* Each header's place depends on the last one's length: fetch ahead, or nothing overlaps.
-	 * But not what the producer is about to write. */
-	if ((int64_t)(h->ahead - h->position) > QUOIT__FETCH)
-		__builtin_prefetch(h->data + ((h->position + QUOIT__FETCH) & h->mask));
-	if (QUOIT__UNLIKELY((int64_t)(h->position - h->milestone) >= 0))
-		quoit__milestone(c);
+	quoit__taken(c, msg->len);
 	return 0;
 }
 
 static inline int quoit_recv(struct quoit_consumer *c, void *buf, uint32_t cap,
 			     struct quoit_msg *ret_msg, const struct timespec *deadline)
 {
+	struct quoit__consumer_hot *h = (struct quoit__consumer_hot *)c;
 	struct quoit_msg msg;
 
-	if (QUOIT__UNLIKELY(!quoit__look((struct quoit__consumer_hot *)c, &msg) || msg.len > cap ||
-			    buf == NULL))
+	if (QUOIT__UNLIKELY(!quoit__look(h, &msg) || msg.len > cap || buf == NULL))
 		return quoit__recv_slow(c, buf, cap, ret_msg, deadline);
 	if (msg.len != 0)
 		memcpy(buf, msg.data, msg.len);
 	/* A guard that met a lost page in the copy has moved our position (quoit_guard). */
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (QUOIT__UNLIKELY(h->position != msg.cookie))
+		return quoit__recv_slow(c, buf, cap, ret_msg, deadline);
+	ret_msg->data = buf;
 	ret_msg->len = msg.len;
 	ret_msg->type = msg.type;
-	ret_msg->data = buf;
 	ret_msg->cookie = 0;
-	return quoit_advance(c, &msg) == 0 ? 1 : quoit__recv_slow(c, buf, cap, ret_msg, deadline);
+	quoit__taken(c, msg.len);
+	return 1;
 }
 
 #endif

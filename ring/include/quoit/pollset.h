@@ -30,8 +30,8 @@
  *   - Ready is a hint: other consumers of an MPMC ring may have been faster, and quoit_peek() then
  *     gives -EAGAIN.
  *   - A thousand idle rings cost a poll nothing but a look at thirty-two words, and a sleeping set
- *no more descriptors than one ring: producers mark their ring on a board that they share with the
- *     set. Memory and descriptors of the rings themselves are the endpoints', see quoit(7).
+ *     no more descriptors than one ring: producers mark their ring on a board that they share with
+ *     the set. Memory and descriptors of the rings themselves are the endpoints', see quoit(7).
  *   - Sets do not survive fork(): in the child every call on one returns -EBADF, and
  *     quoit_pollset_destroy() frees its memory.
  *

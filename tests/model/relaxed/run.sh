@@ -71,14 +71,15 @@ change() {
 		;;
 	# Old payload where the next header will be is left as it is.
 	no-clear-ahead)
-		echo 'ring/include/quoit/inline.h|s/old ^ QUOIT__TAG, /old, /|ring/endpoint spsc_scenarios'
+		echo 'ring/include/quoit/inline.h|s/old ^ QUOIT__TAG, /old, /|ring/send spsc_scenarios'
 		;;
 	*) return 1 ;;
 	esac
 }
 
-explored=(ring/spsc ring/mpmc ring/mpmc_producer ring/mpmc_consumer ring/endpoint ring/wait
-	ring/validate sync/eventcount spsc_scenarios mpmc_scenarios wait_scenarios)
+explored=(ring/spsc ring/mpmc ring/mpmc_producer ring/mpmc_consumer ring/endpoint ring/send
+	ring/recv ring/wait ring/idle ring/validate sync/eventcount
+	spsc_scenarios mpmc_scenarios wait_scenarios)
 flags=(-std=gnu11 -D_GNU_SOURCE -g -O1 -fno-pie -Wall -Wextra -Wno-tsan)
 # The compiler tells of every access; a copy that races by design reads byte by byte, as volatile.
 watched=(-fsanitize=thread -U__SANITIZE_THREAD__ -DRACY= --param=tsan-distinguish-volatile=1
