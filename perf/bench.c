@@ -3,6 +3,7 @@
 #include "perf/bench.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 struct perf_options perf_options;
@@ -101,8 +102,11 @@ double perf_get_bytes(const struct perf_job *job, const struct perf_outcome *o)
 	return (double)o->records * job->cell.size / o->seconds / 1e9;
 }
 
+/* No trips, no figure. */
 static double quantile(const struct perf_outcome *o, double q)
 {
+	if (o->histogram.total == 0)
+		return NAN;
 	return perf_hist_quantile(&o->histogram, q) / perf_ticks_per_ns;
 }
 
@@ -147,6 +151,8 @@ static double get_p9999(const struct perf_job *job, const struct perf_outcome *o
 static double get_max(const struct perf_job *job, const struct perf_outcome *o)
 {
 	(void)job;
+	if (o->histogram.total == 0)
+		return NAN;
 	return (double)o->histogram.max / perf_ticks_per_ns;
 }
 

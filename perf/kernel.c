@@ -14,7 +14,7 @@ static int run_shape(const char *bench, enum perf_shape shape, uint32_t size, ui
 			       .metrics = echo ? perf_latency_metrics : perf_rate_metrics,
 			       .n_metrics = echo ? PERF_LATENCY_METRICS : 2,
 			       .all_policies = 1,
-			       .brief = 1,
+			       .share = 0.4, /* no close race */
 			       .compare = 1,
 			       .cdf = echo};
 	struct perf_cell cell = {.kind = PERF_SPSC,

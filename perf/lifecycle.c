@@ -316,9 +316,9 @@ int bench_lifecycle(void)
 {
 	static const uint32_t bytes[] = {1u << 20, 16u << 20, 0};
 	struct perf_set steps = {
-		.bench = "lifecycle", .metrics = step_metrics, .n_metrics = 2 * STEPS};
+		.bench = "lifecycle", .metrics = step_metrics, .n_metrics = 2 * STEPS, .share = 2};
 	struct perf_set kills = {
-		.bench = "lifecycle-kill", .metrics = kill_metrics, .n_metrics = 4};
+		.bench = "lifecycle-kill", .metrics = kill_metrics, .n_metrics = 4, .share = 4};
 	int failed = 0;
 
 	for (int k = PERF_SPSC; k <= PERF_MPMC; k++) {

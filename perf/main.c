@@ -21,9 +21,6 @@
 #include "perf/output.h"
 #include "perf/plan.h"
 
-#define SECONDS_MIN 0.1 /* `all` does not measure less, however little time it has */
-#define SECONDS_MAX 0.5
-
 struct command {
 	const char *name;
 	int (*run)(void);
@@ -33,7 +30,7 @@ struct command {
 static int bench_all(void);
 
 static double minutes = 30; /* that `all` may take */
-static int seconds_given;
+static int seconds_given, only_plan;
 
 static const struct command commands[] = {
 	{"limits", bench_limits, "what the machine can do: line ping-pong, streaming, primitives"},
@@ -64,6 +61,7 @@ static void usage(FILE *to)
 		"  -r, --rounds N       interleaved rounds (7)\n"
 		"  -t, --seconds S      length of an interval (0.5; `all`: what its time allows)\n"
 		"  -m, --minutes N      all: take about so long (30)\n"
+		"  -P, --plan           measure nothing: how long would it take?\n"
 		"  -c, --cpus LIST      processors, for example 0,1 (all there are)\n"
 		"  -d, --depth LIST     records that the ring holds\n"
 		"  -s, --size LIST      bytes of a record, multiples of 8\n"
@@ -71,6 +69,7 @@ static void usage(FILE *to)
 		"  -k, --kind KIND      spsc or mpmc (both)\n"
 		"  -S, --systems LIST   only these, as `peers` names them (all)\n"
 		"  -R, --rate N         openloop: records a second\n"
+		"  -e, --endpoints N    scale: on one side, at most (64)\n"
 		"  -n, --near NS        a canary below this is \"near\" (110)\n"
 		"  -o, --output DIR     where `all` puts results and report (perf-report)\n"
 		"  -J, --json           one JSON object a line\n"
@@ -184,6 +183,9 @@ static int method_option(int c, const char *arg)
 	case 'J':
 		perf_json = 1;
 		break;
+	case 'P':
+		only_plan = 1;
+		break;
 	default:
 		return 0;
 	}
@@ -240,12 +242,13 @@ static const char *parse(int argc, char **argv)
 		{"kind", 1, NULL, 'k'},    {"systems", 1, NULL, 'S'},   {"rate", 1, NULL, 'R'},
 		{"near", 1, NULL, 'n'},    {"output", 1, NULL, 'o'},    {"json", 0, NULL, 'J'},
 		{"minutes", 1, NULL, 'm'}, {"endpoints", 1, NULL, 'e'}, {"quick", 0, NULL, 'q'},
-		{"help", 0, NULL, 'h'},    {"version", 0, NULL, 'V'},   {NULL, 0, NULL, 0},
+		{"help", 0, NULL, 'h'},    {"version", 0, NULL, 'V'},   {"plan", 0, NULL, 'P'},
+		{NULL, 0, NULL, 0},
 	};
 	const char *cpus = NULL;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "r:t:m:c:d:s:b:k:S:R:e:n:o:JqhV", options, NULL)) !=
+	while ((c = getopt_long(argc, argv, "r:t:m:c:d:s:b:k:S:R:e:n:o:JPqhV", options, NULL)) !=
 	       -1) {
 		if (c == 'c')
 			cpus = optarg;
@@ -259,32 +262,22 @@ static const char *parse(int argc, char **argv)
 	return argv[optind];
 }
 
+/* Does it take part in the count of what is to be measured? */
+static int is_planned(const struct command *command)
+{
+	return command->run != bench_peers && command->run != bench_instructions;
+}
+
 /* The measurements of `all`. Returns how many failed. */
 static int run_benches(void)
 {
 	int failed = 0;
 
 	for (size_t i = 0; i < COMMANDS; i++) {
-		if (commands[i].run == bench_all || commands[i].run == bench_peers ||
-		    commands[i].run == bench_instructions)
-			continue;
-		failed += commands[i].run();
+		if (commands[i].run != bench_all && is_planned(&commands[i]))
+			failed += commands[i].run();
 	}
 	return failed;
-}
-
-/* By now all is counted: intervals as long as the time allows. */
-static void choose_seconds(void)
-{
-	if (!seconds_given) {
-		perf_config.seconds = (minutes * 60 - perf_plan.fixed) / perf_plan.scaled;
-		if (!(perf_config.seconds > SECONDS_MIN))
-			perf_config.seconds = SECONDS_MIN;
-		if (perf_config.seconds > SECONDS_MAX)
-			perf_config.seconds = SECONDS_MAX;
-	}
-	fprintf(stderr, "quoit-perf: about %.0f minutes: %u rounds of %.2f s\n",
-		perf_plan_total() / 60, perf_config.rounds, perf_config.seconds);
 }
 
 /* Results as JSON, then the page. */
@@ -296,7 +289,8 @@ static int bench_all(void)
 
 	if (perf_plan.counting)
 		return run_benches();
-	choose_seconds();
+	fprintf(stderr, "quoit-perf: about %.0f minutes: %u rounds of about %.2f s\n",
+		perf_plan_total() / 60, perf_config.rounds, perf_plan.base);
 	/* Seven rounds in one placement are likely within ten, and sure within thirteen. */
 	perf_config.max_rounds = perf_config.rounds + (perf_config.rounds + 1) / 2;
 	if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
@@ -312,7 +306,8 @@ static int bench_all(void)
 	failed = run_benches();
 	perf_progress_end();
 	fflush(stdout);
-	snprintf(command, sizeof(command), "'%s' '%s'", PERF_REPORT, folder);
+	/* Standard output is the results'. */
+	snprintf(command, sizeof(command), "'%s' '%s' >&2", PERF_REPORT, folder);
 	if (strchr(folder, '\'') != NULL || system(command) != 0) {
 		fprintf(stderr, "quoit-perf: no report; run %s %s\n", PERF_REPORT, folder);
 		failed++;
@@ -320,16 +315,56 @@ static int bench_all(void)
 	return failed;
 }
 
+/* What each benchmark would take. */
+static int print_plan(const struct command *command)
+{
+	double all = perf_plan_total(), length = perf_plan.base;
+
+	for (size_t i = 0; i < COMMANDS; i++) {
+		if (!is_planned(&commands[i]) || commands[i].run == bench_all ||
+		    (command->run != bench_all && command != &commands[i]))
+			continue;
+		memset(&perf_plan, 0, sizeof(perf_plan));
+		perf_plan.counting = 1;
+		(void)commands[i].run();
+		perf_plan.base = length;
+		printf("%-14s %6.1f minutes\n", commands[i].name, perf_plan_total() / 60);
+	}
+	printf("%-14s %6.1f minutes: %u rounds of about %.2f s\n", "together", all / 60,
+	       perf_config.rounds, length);
+	return 0;
+}
+
 /* Count, then measure. */
 static int run_command(const struct command *command)
 {
-	if (command->run != bench_peers && command->run != bench_instructions) {
+	if (only_plan && !is_planned(command))
+		bad_usage("no plan for", command->name);
+	if (is_planned(command)) {
 		perf_plan.counting = 1;
 		(void)command->run();
-		perf_plan.counting = 0;
-		perf_plan.start_ns = perf_now_ns();
+		perf_plan_start(command->run == bench_all && !seconds_given ? minutes * 60 : 0);
+		if (only_plan)
+			return print_plan(command);
 	}
 	return command->run();
+}
+
+/* A second signal is not waited for. Children are stopped by the end of their interval. */
+static void stop(int signal)
+{
+	(void)signal;
+	perf_stopped = 1;
+}
+
+static void catch_signals(void)
+{
+	struct sigaction action = {.sa_handler = stop, .sa_flags = SA_RESTART | SA_RESETHAND};
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	/* A peer that dies must not take us along. */
+	signal(SIGPIPE, SIG_IGN);
 }
 
 int main(int argc, char **argv)
@@ -346,8 +381,7 @@ int main(int argc, char **argv)
 		bad_usage("no such command", name);
 	if (perf_config.max_rounds == 0)
 		perf_config.max_rounds = 2 * perf_config.rounds;
-	/* A peer that dies must not take us along. */
-	signal(SIGPIPE, SIG_IGN);
+	catch_signals();
 	perf_clock_start();
 	/* Under valgrind nothing is timed. */
 	if (command->run != bench_instructions && perf_measure_start() != 0) {
@@ -359,5 +393,7 @@ int main(int argc, char **argv)
 	perf_measure_stop();
 	if (failed)
 		fprintf(stderr, "quoit-perf: %d measurements failed\n", failed);
-	return failed != 0;
+	if (perf_stopped)
+		fprintf(stderr, "quoit-perf: stopped before the end\n");
+	return failed != 0 || perf_stopped;
 }

@@ -8,23 +8,16 @@
 #include "perf/measure.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/futex.h>
-#include <linux/perf_event.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "perf/side.h"
 #include "perf/systems/loops.h"
 
 struct perf_config perf_config = {
@@ -34,40 +27,12 @@ struct perf_config perf_config = {
 	.patience = 30,
 };
 
-struct run {
-	const struct perf_job *job;
-	struct perf_context context;
-	unsigned sides;
-	pid_t child[PERF_SIDES_MAX];
-	unsigned children;
-};
+volatile sig_atomic_t perf_stopped;
 
 struct thread_arg {
-	struct run *run;
+	struct perf_run *run;
 	unsigned number;
 };
-
-static void futex_wait(const uint32_t *word, uint32_t value, const struct timespec *timeout)
-{
-	syscall(SYS_futex, word, FUTEX_WAIT, value, timeout, NULL, 0);
-}
-
-static void futex_wake(const uint32_t *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE, 1 << 20, NULL, NULL, 0);
-}
-
-static void count_up(uint32_t *word)
-{
-	__atomic_add_fetch(word, 1, __ATOMIC_ACQ_REL);
-	futex_wake(word);
-}
-
-static void wait_until_set(uint32_t *word)
-{
-	while (!perf_load(word))
-		futex_wait(word, 0, NULL);
-}
 
 void perf_idle_ns(uint64_t ns)
 {
@@ -77,189 +42,15 @@ void perf_idle_ns(uint64_t ns)
 		;
 }
 
-void perf_touch(void *area, size_t size)
-{
-	volatile unsigned char *p = (volatile unsigned char *)area;
-
-	/* Pages are there already; this makes the entries of this process's page table. */
-	if (madvise(area, size, MADV_POPULATE_WRITE) == 0)
-		return;
-	for (size_t i = 0; i < size; i += 4096)
-		(void)p[i];
-}
-
-/* ---- one side ------------------------------------------------------------------------------- */
-
-/* A counter of this thread's system calls, or -1. */
-static int syscalls_open(void)
-{
-	static const char *const paths[] = {
-		"/sys/kernel/tracing/events/raw_syscalls/sys_enter/id",
-		"/sys/kernel/debug/tracing/events/raw_syscalls/sys_enter/id",
-	};
-	struct perf_event_attr attr;
-	FILE *f = NULL;
-	unsigned id;
-
-	for (int i = 0; i < 2 && f == NULL; i++)
-		f = fopen(paths[i], "re");
-	if (f == NULL)
-		return -1;
-	if (fscanf(f, "%u", &id) != 1)
-		id = 0;
-	fclose(f);
-	memset(&attr, 0, sizeof(attr));
-	attr.type = PERF_TYPE_TRACEPOINT;
-	attr.size = sizeof(attr);
-	attr.config = id;
-	return (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
-}
-
-static uint64_t syscalls_read(int fd)
-{
-	uint64_t v;
-
-	if (fd < 0 || read(fd, &v, sizeof(v)) != sizeof(v))
-		return UINT64_MAX;
-	return v;
-}
-
-static uint64_t cpu_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static uint64_t switches(void)
-{
-	struct rusage u;
-
-	getrusage(RUSAGE_THREAD, &u);
-	return (uint64_t)u.ru_nvcsw;
-}
-
-static bool is_sender(enum perf_role role)
-{
-	return role == PERF_PRODUCE || role == PERF_SCHEDULE || role == PERF_PING;
-}
-
-/* A producer and the consumer of the same number sit on different processors. */
-static unsigned side_cpu(const struct perf_side *s)
-{
-	return perf_config.cpu[(s->index + !is_sender(s->role)) % perf_config.cpus];
-}
-
-/* Sides 0 to producers-1 send. */
-static void side_init(struct perf_side *s, struct run *r, unsigned number)
-{
-	static const enum perf_role roles[][2] = {
-		[PERF_FLOW] = {PERF_PRODUCE, PERF_CONSUME},
-		[PERF_ECHO] = {PERF_PING, PERF_PONG},
-		[PERF_OPENLOOP] = {PERF_SCHEDULE, PERF_COLLECT},
-		[PERF_WAITING] = {PERF_PRODUCE, PERF_CONSUME},
-	};
-	const struct perf_cell *cell = &r->job->cell;
-	int consumer = number >= cell->producers;
-	void **area = r->context.area;
-
-	s->context = &r->context;
-	s->cell = cell;
-	s->control = r->context.control;
-	s->report = &s->control->report[number];
-	s->report->pid = (uint32_t)getpid();
-	s->role = roles[r->job->shape][consumer];
-	s->index = consumer ? number - cell->producers : number;
-	perf_pin(side_cpu(s));
-	s->tx = s->role == PERF_PONG ? area[1] : area[0];
-	s->rx = s->role == PERF_PING ? area[1] : area[0];
-}
-
-static int side_memory(struct perf_side *s)
-{
-	size_t bytes = ((size_t)s->cell->size * s->cell->batch + 127) & ~(size_t)63;
-
-	for (unsigned i = 0; i < s->context->rings; i++) {
-		if (s->context->area[i])
-			perf_touch(s->context->area[i], s->context->area_size);
-	}
-	s->out = aligned_alloc(64, bytes);
-	s->in = aligned_alloc(64, bytes);
-	if (s->out == NULL || s->in == NULL)
-		return -ENOMEM;
-	memset(s->in, 0, bytes);
-	memset(s->out, 0, bytes);
-	for (size_t i = 0; i < (size_t)s->cell->size / 8 * s->cell->batch; i++)
-		s->out[i] = perf_pattern(i % (s->cell->size / 8));
-	return 0;
-}
-
-/* What the side does between start and end. */
-static void side_run(struct perf_side *s, const struct perf_job *job)
-{
-	if (job->shape == PERF_WAITING && is_sender(s->role)) {
-		/* Let the consumer wait; the stream is nothing but its end. */
-		while (!perf_load(&s->control->stop))
-			perf_idle_ns(10000000);
-	}
-	job->system->run(s);
-}
-
-static void side_main(struct run *r, unsigned number)
-{
-	struct perf_side *s = calloc(1, sizeof(*s));
-	const struct perf_job *job = r->job;
-	uint64_t cpu, switched, calls;
-	int counter = -1, error;
-
-	if (s == NULL)
-		_exit(2);
-	side_init(s, r, number);
-	error = side_memory(s);
-	if (error == 0 && job->system->enter) {
-		/* Threads that the system starts for itself run where they like. */
-		perf_unpin();
-		error = job->system->enter(s);
-		perf_pin(side_cpu(s));
-	}
-	s->report->error = error;
-	if (job->count_syscalls)
-		counter = syscalls_open();
-	count_up(&s->control->ready);
-	wait_until_set(&s->control->go);
-	if (error == 0) {
-		switched = switches();
-		cpu = cpu_ns();
-		calls = syscalls_read(counter);
-		s->report->start_ns = perf_now_ns();
-		side_run(s, job);
-		s->report->end_ns = perf_now_ns();
-		s->report->syscalls =
-			calls == UINT64_MAX ? UINT64_MAX : syscalls_read(counter) - calls - 1;
-		s->report->cpu_ns = cpu_ns() - cpu;
-		s->report->switches = switches() - switched;
-	}
-	count_up(&s->control->finished);
-	wait_until_set(&s->control->leave);
-	if (error == 0 && job->system->leave)
-		job->system->leave(s);
-	if (counter >= 0)
-		close(counter);
-	free(s->out);
-	free(s->in);
-	free(s);
-}
-
 static void *side_thread(void *arg)
 {
 	struct thread_arg *a = arg;
 
-	side_main(a->run, a->number);
+	perf_side_main(a->run, a->number);
 	return NULL;
 }
 
-static _Noreturn void threads_main(struct run *r)
+static _Noreturn void threads_main(struct perf_run *r)
 {
 	struct thread_arg arg[PERF_SIDES_MAX];
 	pthread_t thread[PERF_SIDES_MAX];
@@ -276,7 +67,7 @@ static _Noreturn void threads_main(struct run *r)
 
 /* ---- the parent ----------------------------------------------------------------------------- */
 
-static int start_sides(struct run *r)
+static int start_sides(struct perf_run *r)
 {
 	unsigned processes = r->job->system->threads ? 1 : r->sides;
 
@@ -290,7 +81,7 @@ static int start_sides(struct run *r)
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			if (r->job->system->threads)
 				threads_main(r);
-			side_main(r, i);
+			perf_side_main(r, i);
 			_exit(0);
 		}
 		r->child[r->children++] = pid;
@@ -299,7 +90,7 @@ static int start_sides(struct run *r)
 }
 
 /* Kill (or not) and collect. */
-static void end_sides(struct run *r, int force)
+static void end_sides(struct perf_run *r, int force)
 {
 	for (unsigned i = 0; i < r->children; i++) {
 		if (force && r->child[i] > 0)
@@ -312,7 +103,7 @@ static void end_sides(struct run *r, int force)
 	}
 }
 
-static int a_side_failed(struct run *r)
+static int a_side_failed(struct perf_run *r)
 {
 	int status;
 
@@ -335,7 +126,7 @@ static int a_side_failed(struct run *r)
  * Sleep until all sides have counted the word up. Patience is counted in waits, not by the clock:
  * processes that are frozen for a while, all together, have not lost it.
  */
-static int wait_for_sides(struct run *r, uint32_t *word, double limit)
+static int wait_for_sides(struct perf_run *r, uint32_t *word, double limit)
 {
 	const struct timespec slice = {0, 50000000};
 	unsigned waits = (unsigned)(limit * 20) + r->sides;
@@ -348,12 +139,12 @@ static int wait_for_sides(struct run *r, uint32_t *word, double limit)
 			return error;
 		if (waits-- == 0)
 			return -ETIMEDOUT;
-		futex_wait(word, v, &slice);
+		perf_futex_wait(word, v, &slice);
 	}
 	return a_side_failed(r);
 }
 
-static int run_sides(struct run *r, struct perf_outcome *ret)
+static int run_sides(struct perf_run *r, struct perf_outcome *ret)
 {
 	struct perf_control *control = r->context.control;
 	int error;
@@ -363,7 +154,7 @@ static int run_sides(struct run *r, struct perf_outcome *ret)
 		return error;
 	ret->canary[0] = perf_canary();
 	__atomic_store_n(&control->go, 1, __ATOMIC_RELEASE);
-	futex_wake(&control->go);
+	perf_futex_wake(&control->go);
 	perf_idle_ns((uint64_t)(r->job->seconds * 1e9));
 	__atomic_store_n(&control->stop, 1, __ATOMIC_RELEASE);
 	error = wait_for_sides(r, &control->finished, perf_config.patience);
@@ -374,7 +165,7 @@ static int run_sides(struct run *r, struct perf_outcome *ret)
 	return 0;
 }
 
-static int judge(struct run *r, struct perf_outcome *ret)
+static int judge(struct perf_run *r, struct perf_outcome *ret)
 {
 	const struct perf_control *control = r->context.control;
 	uint64_t start = UINT64_MAX, end = 0, sent = 0, sum = 0;
@@ -411,7 +202,7 @@ static int judge(struct run *r, struct perf_outcome *ret)
 	return 0;
 }
 
-static int open_areas(struct run *r)
+static int open_areas(struct perf_run *r)
 {
 	const struct perf_job *job = r->job;
 	struct perf_context *x = &r->context;
@@ -437,7 +228,7 @@ static int open_areas(struct run *r)
 	return 0;
 }
 
-static void close_areas(struct run *r)
+static void close_areas(struct perf_run *r)
 {
 	for (unsigned i = 0; i < r->context.rings; i++) {
 		if (r->context.area[i])
@@ -448,7 +239,7 @@ static void close_areas(struct run *r)
 }
 
 /* One sentence: what went wrong, and on whose side. */
-static void explain(const struct run *r, int error, char *why, size_t size)
+static void explain(const struct perf_run *r, int error, char *why, size_t size)
 {
 	const struct perf_control *control = r->context.control;
 	const char *side = "";
@@ -476,7 +267,7 @@ static void explain(const struct run *r, int error, char *why, size_t size)
 
 int perf_interval(const struct perf_job *job, struct perf_outcome *ret, char *why, size_t why_size)
 {
-	struct run r = {.job = job, .sides = job->cell.producers + job->cell.consumers};
+	struct perf_run r = {.job = job, .sides = job->cell.producers + job->cell.consumers};
 	int error, opened;
 
 	memset(ret, 0, sizeof(*ret));
@@ -492,7 +283,7 @@ int perf_interval(const struct perf_job *job, struct perf_outcome *ret, char *wh
 		error = judge(&r, ret);
 	if (r.context.control) {
 		__atomic_store_n(&r.context.control->leave, 1, __ATOMIC_RELEASE);
-		futex_wake(&r.context.control->leave);
+		perf_futex_wake(&r.context.control->leave);
 	}
 	if (error != 0)
 		explain(&r, error, why, why_size);

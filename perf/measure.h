@@ -6,6 +6,8 @@
 #ifndef PERF_MEASURE_H
 #define PERF_MEASURE_H
 
+#include <signal.h>
+
 #include "perf/perf.h"
 
 #ifdef __cplusplus
@@ -50,6 +52,8 @@ struct perf_config {
 	int verbose;
 };
 extern struct perf_config perf_config;
+/* Set by a signal: what is being measured is ended and put away, and nothing more begins. */
+extern volatile sig_atomic_t perf_stopped;
 
 /* Fork the canary's partner. Once, before any thread. 0 or negative errno. */
 int perf_measure_start(void);

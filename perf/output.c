@@ -83,6 +83,8 @@ void perf_print_row(const struct perf_row *row)
 		json_string("unit", row->unit);
 		printf(",\"min\":%.6g,\"median\":%.6g,\"max\":%.6g,\"rounds\":%u", row->min,
 		       row->median, row->max, row->rounds);
+		if (row->seconds > 0)
+			printf(",\"seconds\":%.3g", row->seconds);
 		if (row->canary > 0)
 			printf(",\"canary_ns\":%.1f", row->canary);
 		if (row->threads)

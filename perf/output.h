@@ -9,6 +9,7 @@ struct perf_row {
 	const char *bench, *system, *kind, *mode, *policy, *placement, *stat, *unit, *against;
 	uint32_t size, depth, batch, producers, consumers; /* 0: does not apply */
 	double min, median, max, canary, rate;
+	double seconds; /* length of an interval */
 	unsigned rounds;
 	int threads;       /* measured between threads, not processes */
 	uint64_t disorder; /* records out of their producer's order */

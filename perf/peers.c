@@ -18,7 +18,7 @@ static int verify(const struct perf_system *system, unsigned *ret_cells)
 	int failed = 0;
 
 	job.seconds = perf_config.seconds < 0.1 ? perf_config.seconds : 0.1;
-	for (unsigned i = 0; i < 2u * 2 * 2 * 2 * PERF_POLICIES; i++) {
+	for (unsigned i = 0; i < 2u * 2 * 2 * 2 * PERF_POLICIES && !perf_stopped; i++) {
 		unsigned rest = i;
 		char why[160];
 
@@ -67,7 +67,7 @@ int bench_peers(void)
 		unsigned cells = 0;
 		int bad;
 
-		if (!perf_system_wanted(system))
+		if (!perf_system_wanted(system) || perf_stopped)
 			continue;
 		bad = verify(system, &cells);
 		failed += bad;

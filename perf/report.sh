@@ -76,7 +76,9 @@ head_of_page() {
 		"$(nproc) processors, $(uname -sr | escape), $measured." \
 		"Canary: $(jq -rs '[.[] | select(.canary_ns) | {p: .placement, c: .canary_ns}] | group_by(.p)
 			| map("\(.[0].p) \([.[].c] | sort | .[length / 2 | floor]) ns") | join(", ")' "$figures")" \
-		"one way (medians).</p>"
+		"one way (medians). Intervals of" \
+		"$(jq -rs 'map(.seconds // empty) | "\(min) to \(max) s, up to"' "$figures")" \
+		"$(jq -s 'map(.rounds // 0) | max' "$figures") rounds in one placement.</p>"
 }
 
 # rows FILTER: the results that are not ratios, distributions or errors, and pass the jq filter.
@@ -125,12 +127,14 @@ lines() {
 		series=${series//\"/}
 		case $series in
 		"quoit in place"*) style="lw 4 lc rgb '#e08a00'" ;;
-		quoit* | [sm]p[sm]c*) style="lw 4" ;;
+		quoit | "quoit futex" | "quoit spin") style="lw 4 lc rgb '#b3420a'" ;;
+		quoit*) style="lw 4" ;;
 		line* | stream*) style="lw 2 dt 2 lc rgb '#000000'" ;;
-		*) style="lw 1.5" ;;
+		# There are eight colours: the next eight series are dashed, with another mark.
+		*) style="lw 1.5 dt $((i / 8 + 1))" ;;
 		esac
-		[[ $series != quoit || $style != "lw 4" ]] || style+=" lc rgb '#b3420a'"
-		plot+="${plot:+, }'$data' index $i using 1:2 with ${marks:-linespoints pt 7 ps 0.5} $style"
+		plot+="${plot:+, }'$data' index $i using 1:2"
+		plot+=" with ${marks:-linespoints pt $((7 - i / 8 * 2)) ps 0.5} $style"
 		plot+=" title '$series'"
 		i=$((i + 1))
 	done < <(grep '^"' "$data" || true)
@@ -181,9 +185,9 @@ throughput_charts() {
 				rows ".bench == \"throughput\" and .depth == 1024 and .kind == \"$kind\" and
 					.batch == $batch and .placement == \"$placement\"" |
 					jq -r "[$name, .size, .median] | @tsv" |
-					lines "$kind rings, batches of $batch, $placement" "bytes a record" \
+					lines "$kind rings, $(calls_of "$batch"), $placement" "bytes a record" \
 						"million records/s" "set logscale xy" \
-						"Records a second against their size, $batch a call, through rings for
+						"Records a second against their size, $(calls_of "$batch"), through rings for
 						$(sides_of $kind); $(where "$placement"). Higher is better."
 			done
 		done
@@ -208,6 +212,13 @@ sides_of() {
 	case $1 in
 	spsc) echo "one producer and one consumer" ;;
 	*) echo "many producers and consumers, used by one of each" ;;
+	esac
+}
+
+calls_of() {
+	case $1 in
+	1) echo "one record a call" ;;
+	*) echo "$1 records a call" ;;
 	esac
 }
 
@@ -259,7 +270,7 @@ oversubscription_charts() {
 		for batch in 1 32; do
 			rows ".bench == \"oversubscribe\" and .placement == \"$placement\" and .batch == $batch" |
 				jq -r "[$name, .producers, .median] | @tsv" |
-				lines "8 bytes, batches of $batch, $placement" "producers, and as many consumers" \
+				lines "8 bytes, $(calls_of "$batch"), $placement" "producers, and as many consumers" \
 					"million records/s, all together" \
 					"set logscale y; set xtics (1, 2, 4); set xrange [0.8:4.2]" \
 					"Records a second as producers and consumers become more than processors, each
@@ -337,16 +348,83 @@ scale_charts() {
 	done
 }
 
+heap_charts() {
+	local placement kind
+
+	section "Large records in the heap" "Records of 64 KiB to 16 MiB, four of them in flight: in the ring, or in the
+		heap beside it while the ring carries their place. Dashed is the limit: the same pieces, copied and
+		flagged."
+	for placement in $(placements); do
+		for kind in spsc mpmc; do
+			rows ".bench == \"heap\" and .unit == \"GB/s\" and .placement == \"$placement\" and
+				(.kind == \"$kind\" or .system == \"stream\")" |
+				jq -r '[.system + " " + ({inplace: "in place", copy: "copying", heap: "heap, in place",
+					"heap-copy": "heap, copying"}[.mode]), .size, .median] | @tsv' |
+				lines "$kind rings, $placement" "bytes a record" "GB/s" \
+					"set logscale x 2; set yrange [0:*]" \
+					"Gigabytes a second against the size of a record; $(where "$placement"). Higher is
+					better."
+		done
+	done
+}
+
+pollset_charts() {
+	local placement
+
+	section "Many rings, one reader" "One thread that reads 1 to 1,000 rings: by a pollset, by looking into each, and,
+		to compare, by epoll on as many event descriptors without any data."
+	for placement in $(placements); do
+		for stat in idle one all; do
+			rows ".bench == \"pollset\" and .stat == \"$stat\" and .placement == \"$placement\"" |
+				jq -r '[.system, (.mode | split(" ")[0]), .median] | @tsv' |
+				lines "$(pollset_title $stat)" "rings" "nanoseconds" "set logscale xy" \
+					"$(pollset_caption $stat) Lower is better, level is best."
+		done
+	done
+}
+
+pollset_title() {
+	case $1 in
+	idle) echo "nothing anywhere" ;;
+	one) echo "one ring has something" ;;
+	*) echo "all rings have something" ;;
+	esac
+}
+
+pollset_caption() {
+	case $1 in
+	idle) echo "What it costs to find out that no ring has anything." ;;
+	one) echo "A record is sent to one ring, found and taken: time for each record." ;;
+	*) echo "A record is sent to each ring, and all are taken: time for each record." ;;
+	esac
+}
+
+lifecycle_charts() {
+	section "Life cycle" "What is not the data path: making a ring, coming and going, and a producer that is killed
+		while its consumer waits."
+	rows '.bench == "lifecycle" and (.stat | endswith("-p99"))' |
+		jq -rs 'group_by([.mode, .size, .stat]) | .[] | max_by(.median)
+			| ["quoit \(.mode) \(.size / 1048576) MiB \(.stat)", .median] | @tsv' | sort -t$'\t' -k1,1r |
+		bars "99th percentile of each step" "microseconds" \
+			"Shorter is better; the scale is logarithmic."
+	rows '.bench == "lifecycle-kill"' |
+		jq -rs 'group_by([.mode, .stat]) | .[] | max_by(.median)
+			| ["quoit \(.mode) \(.stat)", .median] | @tsv' | sort -t$'\t' -k1,1r |
+		bars "a killed producer" "microseconds" \
+			"Detection is from SIGKILL to the error that the waiting consumer gets, recovery from the
+			successor's first call to its first record's arrival. Shorter is better; the scale is logarithmic."
+}
+
 # ---- tables --------------------------------------------------------------------------------------
 
 targets_table() {
 	section "What was aimed at" "The worst cell of each target. In a cell quoit's better mode counts, against the
 		strongest of the others; a ratio is of records a second, or, inverted, of times."
 	{
-		echo "<table class=wide><tr><th>what<th>target<th>placement<th>where<th>figure<th></tr>"
+		echo "<table class=wide><tr><th>what<th>target<th>placement<th>worst cell<th>figure<th><th>cells that meet it</tr>"
 		jq -rs -f "$here/targets.jq" "$figures" | escape | awk -F'\t' '{
 			print "<tr><td>" $1 "<td>" $2 "<td>" $3 "<td>" $6 "<td>" $4 \
-				"<td class=\"" ($5 == "met" ? "better" : "worse") "\">" $5 "</tr>" }'
+				"<td class=\"" ($5 == "met" ? "better" : "worse") "\">" $5 "<td>" $7 "</tr>" }'
 		echo "</table>"
 	} >>"$page"
 }
@@ -408,7 +486,10 @@ latency_charts
 oversubscription_charts
 kernel_charts
 waits_charts
+heap_charts
 scale_charts
+pollset_charts
+lifecycle_charts
 all_rows
 echo "</body></html>" >>"$page"
 cp "$page" "$folder/index.html"

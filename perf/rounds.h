@@ -3,7 +3,8 @@
  * A *set* of entries that are to be compared is measured in interleaved rounds, A B C, B C A, ...,
  * and reported: medians with minimum and maximum, near and far apart, and ratios taken round by
  * round. A short heat comes first: of a system's ways to wait those that are clearly slower are
- * left out, and systems that are far behind take part in a few rounds only.
+ * left out as long as the processors stay where they were then, and systems that are far behind
+ * take part in a few rounds only.
  */
 #ifndef PERF_ROUNDS_H
 #define PERF_ROUNDS_H
@@ -44,7 +45,7 @@ struct perf_entry {
 	/* Filled in. */
 	struct perf_sample heat;
 	unsigned rounds; /* 0: as many as the others; else only the first few */
-	int out;         /* beaten in the heat by another way to wait */
+	int out;         /* beaten in the heat by another way to wait, in that placement */
 	struct perf_sample sample[PERF_ROUNDS_MAX];
 	struct perf_histogram *merged; /* all rounds of the placement seen most; for a CDF */
 	uint64_t disorder;
@@ -58,7 +59,7 @@ struct perf_set {
 	struct perf_entry *entries;
 	unsigned n;
 	int all_policies;           /* report every policy, not each system's best; no heats */
-	int brief;                  /* shorter intervals do: no close race */
+	double share;               /* length of its intervals, of a usual one; 0 means 1 */
 	int compare;                /* ratios of quoit's rows to all others */
 	const char *against_system; /* ratios of all rows to those of this system */
 	const char *against_policy; /* ratios of all rows to the same with this policy */
@@ -67,8 +68,6 @@ struct perf_set {
 
 /* Measure and report, or, while a plan is made, only count. Returns how many entries failed. */
 int perf_set_run(struct perf_set *set);
-/* The length of the set's intervals, of perf_config.seconds. */
-double perf_set_share(const struct perf_set *set);
 int perf_set_has_heats(const struct perf_set *set);
 int perf_same_but_policy(const struct perf_entry *a, const struct perf_entry *b);
 /* Add a zeroed entry. NULL when out of memory, which is told. */

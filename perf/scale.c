@@ -20,7 +20,7 @@ static int run_cell(uint32_t producers, uint32_t consumers, const char *mode)
 			       .metrics = perf_rate_metrics,
 			       .n_metrics = 1,
 			       .all_policies = 1,
-			       .brief = 1};
+			       .share = 0.4};
 	struct perf_cell cell = {.kind = PERF_MPMC,
 				 .size = perf_values(&perf_options.sizes, sizes)[0],
 				 .depth = perf_values(&perf_options.depths, depths)[0],

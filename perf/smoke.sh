@@ -44,7 +44,7 @@ run() {
 		complain "$bench: failed"
 	elif ! check_rows "$work/rows"; then
 		complain "$bench: rows are not as they should be, for example $(head -1 "$work/rows")"
-	elif ! grep -q '"system":"quoit"' "$work/rows" && [ "$bench" != limits ]; then
+	elif ! grep -qE '"system":"(quoit|pollset)"' "$work/rows" && [ "$bench" != limits ]; then
 		complain "$bench: nothing of quoit"
 	fi
 }
@@ -57,12 +57,18 @@ run openloop --rate 10000 --depth 64 "${few[@]}"
 run oversubscribe --depth 64 --batch 1 "${few[@]}"
 run waits --depth 64 --kind spsc
 run sizes --size 64,65536 "${few[@]}"
+run heap --size 65536 --kind spsc --systems quoit,quoit-heap,stream
 run lifecycle
 run pollset
 run scale --depth 64 --endpoints 2
 run kernel --size 64 --depth 64
 run peers --systems quoit,mutex-ring,line,stream,pipe,futex
 grep -q '"bench":"peers","system":"line"' "$work/rows" || complain "peers: the line is missing"
+
+# A plan measures nothing, and says how long it would take.
+"$program" --plan --minutes 25 all >"$work/rows" 2>"$work/log" || complain "no plan"
+awk '$1 == "together" && $2 > 20 && $2 < 26 { found = 1 } END { exit !found }' "$work/rows" ||
+	complain "25 minutes are planned as $(tail -1 "$work/rows")"
 
 # The check itself must be able to fail.
 printf '{"schema":1,"bench":"limits","system":"line","unit":"ns"}\n' >"$work/rows"
@@ -90,6 +96,7 @@ refused "an unknown kind" --kind mpsc throughput
 refused "an unknown system" --systems nonsense throughput
 refused "a processor that is not there" --cpus 100000 throughput
 refused "too many endpoints" --endpoints 1000 scale
+refused "a plan for what has none" --plan peers
 
 [ $failed -eq 0 ] && echo "smoke.sh: every benchmark works"
 exit $failed

@@ -2,10 +2,12 @@
 /*
  * The ways to wait.
  *
- *   busy   both sides have work all the time: what does being able to sleep cost, in records a
- * second and in system calls a record? idle   a consumer waits and nothing comes: how much of a
- * processor does it burn? wake   both sides sleep between any two records: round trip, beside bare
- * kernel primitives
+ * busy: both sides have work all the time. What does being able to sleep cost, in records a second
+ * and in system calls a record?
+ *
+ * idle: a consumer waits and nothing comes. How much of a processor does it burn?
+ *
+ * wake: both sides sleep between any two records. Round trip, beside bare kernel primitives.
  */
 #include "perf/bench.h"
 
@@ -71,11 +73,14 @@ static int run_waits(const char *bench, enum perf_kind kind, enum perf_shape sha
 		     const struct perf_metric *metrics, unsigned n_metrics, uint32_t policies)
 {
 	static const uint32_t sizes[] = {64, 0}, depths[] = {1024, 0};
-	struct perf_set set = {.bench = bench,
-			       .metrics = metrics,
-			       .n_metrics = n_metrics,
-			       .all_policies = 1,
-			       .against_policy = shape == PERF_FLOW ? "spin" : NULL};
+	struct perf_set set = {
+		.bench = bench,
+		.metrics = metrics,
+		.n_metrics = n_metrics,
+		.all_policies = 1,
+		/* A consumer wakes now and then to look about: see it several times. */
+		.share = shape == PERF_WAITING ? 2 : 1,
+		.against_policy = shape == PERF_FLOW ? "spin" : NULL};
 	struct perf_cell cell = {.kind = kind,
 				 .size = perf_values(&perf_options.sizes, sizes)[0],
 				 .depth = perf_values(&perf_options.depths, depths)[0],

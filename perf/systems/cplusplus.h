@@ -20,7 +20,6 @@ template <unsigned SIZE> struct perf_record {
 template <unsigned SIZE>
 using perf_element = std::conditional_t<SIZE == 8, uint64_t, perf_record<SIZE>>;
 
-/* Deep rings only as far as 16 MiB. */
 static inline int perf_template_supports(const struct perf_cell *cell)
 {
 	if (cell->mode != PERF_COPY)
@@ -29,10 +28,9 @@ static inline int perf_template_supports(const struct perf_cell *cell)
 	case 8:
 	case 64:
 	case 256:
-		return cell->depth == 1024 || cell->depth == 65536;
 	case 1024:
 	case 4096:
-		return cell->depth == 1024;
+		return cell->depth == 1024 || cell->depth == 65536;
 	default:
 		return 0;
 	}
@@ -62,6 +60,10 @@ template <class R, class F> R perf_dispatch(const struct perf_cell *cell, F f)
 			return f.template operator()<64, 65536>();
 		case 256:
 			return f.template operator()<256, 65536>();
+		case 1024:
+			return f.template operator()<1024, 65536>();
+		case 4096:
+			return f.template operator()<4096, 65536>();
 		}
 	}
 	return R{};

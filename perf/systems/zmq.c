@@ -22,8 +22,9 @@ struct zmq_side {
 
 static int zmq_supports(const struct perf_cell *cell)
 {
+	/* A deep queue before a slow socket takes seconds to drain, and makes it no faster. */
 	return cell->mode == PERF_COPY && cell->batch == 1 && cell->producers == 1 &&
-	       cell->consumers == 1 && cell->kind == PERF_SPSC;
+	       cell->consumers == 1 && cell->kind == PERF_SPSC && cell->depth <= 1024;
 }
 
 /* The abstract namespace leaves no files. The receiver binds, the sender connects. */
