@@ -77,7 +77,7 @@ static void check_unit(const struct quoit_inspect *v, struct quoit__report *r, u
 	uint64_t at = v->geo.heap_table + i * 8;
 	uint32_t owner = quoit__unit_owner(w);
 
-	if (quoit__unit_state(w) > QUOIT__UNIT_ORPHAN)
+	if (quoit__unit_state(w) > QUOIT__UNIT_LENT)
 		quoit__problem(r, QUOIT__CORRUPT, at, "heap: unit %" PRIu64 ": state %u is none", i,
 			       quoit__unit_state(w));
 	else if (quoit__unit_state(w) == QUOIT__UNIT_FREE && owner != 0)

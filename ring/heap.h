@@ -10,15 +10,15 @@
  *
  *   63            20 19         4 3       0
  *   +---------------+------------+---------+
- *   |  generation   |   owner    |  state  |      +1 in generation at every freeing
- *   +---------------+------------+---------+
+ *   |  generation   |   owner    |  state  |      +1 in generation when it is freed, and when a
+ *   +---------------+------------+---------+      lent one is taken back
  *
  * Every transition is a compare-and-swap of the whole word. Within its units an owner allocates by
  * itself: large blocks are runs of units, others come from a jemalloc arena whose extents lie in
  * units of the owner. All that is kept about that is private memory of the owner.
  *
- * Edges: H1 a freed unit to its next owner; H2 an orphaned unit to the sweeper; S2 and M2 give the
- * memory of a block back to its owner. docs/ORDERING.md.
+ * Edges: H1 a freed unit to its next owner; H2 an orphaned or lent unit to the sweeper; S2 and M2
+ * give the memory of a block back to its owner. docs/ORDERING.md.
  */
 #ifndef QUOIT_HEAP_H
 #define QUOIT_HEAP_H
@@ -34,6 +34,8 @@ enum quoit__unit_state {
 	QUOIT__UNIT_FREE = 0,
 	QUOIT__UNIT_OWNED = 1,  /* owner: the row of a producer */
 	QUOIT__UNIT_ORPHAN = 2, /* its owner has gone; free when no record refers to it */
+	QUOIT__UNIT_LENT = 3,   /* MPMC: all that its owner put there is committed. Whoever finds no
+				   room may free it when no record refers to it */
 };
 
 static inline enum quoit__unit_state quoit__unit_state(uint64_t word)
@@ -52,10 +54,15 @@ static inline uint64_t quoit__unit_word(uint64_t word, enum quoit__unit_state st
 	return (word & ~UINT64_C(0xfffff)) | (uint64_t)owner << 4 | (uint64_t)state;
 }
 
-/* Free, one generation on. */
-static inline uint64_t quoit__unit_freed(uint64_t word)
+static inline uint64_t quoit__unit_generation(uint64_t word)
 {
-	return quoit__unit_word(word, QUOIT__UNIT_FREE, 0) + (UINT64_C(1) << 20);
+	return word >> 20;
+}
+
+/* In this state one generation on. */
+static inline uint64_t quoit__unit_next(uint64_t word, enum quoit__unit_state state, uint32_t owner)
+{
+	return quoit__unit_word(word, state, owner) + (UINT64_C(1) << 20);
 }
 
 /* SPSC: is this header word that of a record in the heap? */
@@ -70,8 +77,9 @@ struct quoit__block {
 	uint64_t offset;          /* in the section */
 	uint64_t position;        /* SPSC: of its record */
 	struct quoit__slot *slot; /* MPMC: of its record */
+	uint64_t serial;          /* of its run, or of its arena */
 	uint32_t len;             /* reserved */
-	uint32_t units;           /* claimed for it alone; 0: it is of the arena */
+	bool run;                 /* of units claimed for it alone; else it is of the arena */
 };
 
 /* ring/heap_units.c: the table, and what the ring refers to */
@@ -79,15 +87,20 @@ struct quoit__block {
 /* Claim n neighbouring free units for a row; the search begins at *hint and leaves it behind them.
  * The first unit, or UINT32_MAX. */
 uint32_t quoit__units_claim(const struct quoit *q, uint32_t row, uint32_t n, uint32_t *hint);
-/* Give units of a row back. False: some were not its own. */
-bool quoit__units_free(const struct quoit *q, uint32_t row, uint32_t first, uint32_t n);
 /* The holder of this row has closed or died, and its slots have been given back: its units serve
  * others when the last record that refers to them has been taken. Idempotent. */
 unsigned quoit__heap_orphan(const struct quoit *q, uint32_t row);
 /* Free the orphaned units that no record refers to. Returns how many. */
 unsigned quoit__heap_sweep(const struct quoit *q);
-/* Those units: their words in seen, 0 for all others. Returns how many. */
+/* The same, and those that others than this row have lent: they may never come back for them. */
+unsigned quoit__heap_reclaim(const struct quoit *q, uint32_t row);
+/* The orphaned units that no record refers to: their words in seen, 0 for all others. Returns how
+ * many. */
 unsigned quoit__heap_lost(const struct quoit *q, uint64_t seen[QUOIT__UNITS_MAX]);
+/* A figure that changes when records have been taken, or consumers died, since which a block may
+ * have come back; and one that changes with the set of orphans, 0 if there are none. */
+uint64_t quoit__heap_news(const struct quoit *q);
+uint64_t quoit__heap_orphans(const struct quoit *q);
 /* Tell of every record that lives in the heap. 0, or what fn returned that was not 0; -EAGAIN: the
  * ring moved too fast; -EBADMSG. */
 struct quoit__heap_found {
@@ -103,17 +116,42 @@ bool quoit__heap_in_slot(const struct quoit__slot *slot, uint64_t w,
 			 struct quoit__heap_record *ret);
 void quoit__heap_count(const struct quoit *q, struct quoit_heap_stats *ret);
 
+/* ring/heap_holding.c: a producer's units, as it knows them */
+
+struct quoit__holding;
+int quoit__holding_new(const struct quoit *q, uint32_t row, struct quoit__holding **ret);
+/* A number that no run and no arena of this producer has had. */
+uint64_t quoit__holding_serial(struct quoit__holding *h);
+/* The same for an arena, the only one that there is. */
+uint64_t quoit__holding_arena(struct quoit__holding *h);
+/* Has the arena lost units that have been claimed anew since? Then it must not go on, for it takes
+ * them for what they were. */
+bool quoit__holding_torn(const struct quoit__holding *h);
+/* Claim n neighbouring units for a run or an arena. The first, or UINT32_MAX. */
+uint32_t quoit__holding_claim(struct quoit__holding *h, uint64_t serial, uint32_t n,
+			      uint32_t *hint);
+/* A block of this run or arena at [offset, offset + len) is about to be handed out. False: units of
+ * it have been given to others meanwhile; the block must not be touched. */
+bool quoit__holding_open(struct quoit__holding *h, uint64_t serial, uint64_t offset, uint32_t len);
+/* It has been committed, or given up: lend what holds no other open one. */
+void quoit__holding_lend(struct quoit__holding *h, uint64_t offset, uint32_t len);
+/* Give back n units of a run or an arena, those that are still its. */
+void quoit__holding_free(struct quoit__holding *h, uint64_t serial, uint32_t first, uint32_t n);
+/* No more blocks of this arena: its units serve anybody when their last record has been taken. */
+void quoit__holding_orphan(struct quoit__holding *h, uint64_t serial);
+/* The table says what neither we nor others can have done. */
+bool quoit__holding_contradicted(const struct quoit__holding *h);
+
 /* ring/heap_arena.c: blocks smaller than units */
 
 struct quoit__arena;
 /* -ENOTSUP: no jemalloc 5.3 or later in this process; -ENOMEM. */
-int quoit__arena_new(const struct quoit *q, uint32_t row, struct quoit__arena **ret);
+int quoit__arena_new(const struct quoit *q, uint32_t row, struct quoit__holding *h,
+		     struct quoit__arena **ret);
+uint64_t quoit__arena_serial(const struct quoit__arena *a);
 /* Offset in the section, or UINT64_MAX: no room. */
 uint64_t quoit__arena_alloc(struct quoit__arena *a, uint32_t len);
-/* The table contradicts the arena: somebody else has written to it. */
-bool quoit__arena_contradicted(const struct quoit__arena *a);
-/* False: it does. */
-bool quoit__arena_free(struct quoit__arena *a, uint64_t offset);
+void quoit__arena_free(struct quoit__arena *a, uint64_t offset);
 /* Forget the arena; its units stay as they are. */
 void quoit__arena_drop(struct quoit__arena *a);
 
@@ -128,6 +166,8 @@ int quoit__heap_discard(struct quoit_producer *p, const void *payload);
 int quoit__heap_send(struct quoit_producer *p, const void *buf, uint32_t len, uint32_t type);
 /* Is there a block of this length to be had? */
 bool quoit__heap_room(struct quoit_producer *p, uint32_t len);
+/* How often this producer has looked for room everywhere; for tests. */
+uint64_t quoit__heap_searches(const struct quoit_producer *p);
 /* Before the endpoint closes: give back what can be. The rest is orphaned with the row. */
 void quoit__heap_close(struct quoit_producer *p);
 

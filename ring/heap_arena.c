@@ -9,13 +9,17 @@
  * so pages of our units that no extent covers are kept in a bitmap, and a unit all of whose pages
  * have come back goes back to the table at once (decay is off): others may be waiting for it.
  *
+ * The addresses that jemalloc deals in are not those of the section but of a range of their own, of
+ * which nothing is ever touched: it knows its extents by address, over all arenas of the process,
+ * and pages that others have freed behind our back may be another arena's by now.
+ *
  * jemalloc is not linked to: a library must not decide about its users' malloc. Its functions are
  * weak, so that they are there if the program brings them.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/mman.h>
 
 #include "ring/heap.h"
 
@@ -60,14 +64,12 @@ extern int mallctl(const char *name, void *old, size_t *old_size, void *new, siz
 struct quoit__arena {
 	struct hooks hooks; /* first: jemalloc hands it back to the hooks */
 	const struct quoit *q;
-	uint32_t row;
+	unsigned char *base; /* stands for the section */
+	struct quoit__holding *holding;
+	uint64_t serial;
 	uint32_t hint;
-	unsigned index;    /* of the arena */
-	bool detached;     /* the units are no longer ours to touch */
-	bool contradicted; /* by the table */
-	/* A bit for each unit that we hold. The table says so too, but others can write there, and
-	 * jemalloc would not survive being given a page twice. */
-	uint64_t mine[QUOIT__UNITS_MAX / 64];
+	unsigned index; /* of the arena */
+	bool detached;  /* the units are no longer ours to touch */
 	uint64_t n_spare;
 	uint64_t spare[]; /* a bit for each page: in a unit of ours, and in no extent */
 };
@@ -111,28 +113,14 @@ static uint64_t find_spare(const struct quoit__arena *a, uint64_t n)
 	return NO_PAGES;
 }
 
-/* False: we have had it before. */
-static bool take_unit(struct quoit__arena *a, uint64_t index)
-{
-	uint64_t bit = UINT64_C(1) << (index % 64);
-	bool new = (a->mine[index / 64] & bit) == 0;
-
-	a->mine[index / 64] |= bit;
-	return new;
-}
-
 /* Pages of units that we have to claim first. */
 static uint64_t new_pages(struct quoit__arena *a, uint64_t n)
 {
 	uint64_t unit = a->q->geo.heap_unit / PAGE;
 	uint32_t units = (uint32_t)((n + unit - 1) / unit);
-	uint32_t first = quoit__units_claim(a->q, a->row, units, &a->hint);
+	uint32_t first = quoit__holding_claim(a->holding, a->serial, units, &a->hint);
 
 	if (first == UINT32_MAX)
-		return NO_PAGES;
-	for (uint32_t i = first; i < first + units; i++)
-		a->contradicted = !take_unit(a, i) || a->contradicted;
-	if (a->contradicted)
 		return NO_PAGES;
 	set_spare(a, first * unit, units * unit, true);
 	return first * unit;
@@ -147,9 +135,7 @@ static void free_if_spare(struct quoit__arena *a, uint64_t index)
 		if (!is_spare(a, i))
 			return;
 	set_spare(a, index * pages, pages, false);
-	a->mine[index / 64] &= ~(UINT64_C(1) << (index % 64));
-	if (!quoit__units_free(a->q, a->row, (uint32_t)index, 1))
-		a->contradicted = true;
+	quoit__holding_free(a->holding, a->serial, (uint32_t)index, 1);
 	a->hint = index < a->hint ? (uint32_t)index : a->hint;
 }
 
@@ -163,8 +149,9 @@ static void *extent_alloc(struct hooks *hooks, void *address, size_t size, size_
 
 	(void)arena;
 	/* It likes to grow by 2 MiB and more at a time, which others would miss. Refused, it asks
-	 * for what it needs. No block that we ask it for needs more than this. */
-	if (address != NULL || a->detached || alignment > PAGE || size % PAGE != 0 ||
+	 * for what it needs. No block that we ask it for needs more than this, nor zeroed
+	 * memory. */
+	if (address != NULL || a->detached || alignment > PAGE || size % PAGE != 0 || *zero ||
 	    size > 9 * a->q->geo.heap_unit)
 		return NULL;
 	first = find_spare(a, n);
@@ -174,16 +161,14 @@ static void *extent_alloc(struct hooks *hooks, void *address, size_t size, size_
 		return NULL;
 	set_spare(a, first, n, false);
 	*commit = true;
-	if (*zero)
-		memset(a->q->heap + first * PAGE, 0, size);
-	return a->q->heap + first * PAGE;
+	return a->base + first * PAGE;
 }
 
 static bool extent_dalloc(struct hooks *hooks, void *address, size_t size, bool committed,
 			  unsigned arena)
 {
 	struct quoit__arena *a = (struct quoit__arena *)(void *)hooks;
-	uint64_t first = (uint64_t)((unsigned char *)address - a->q->heap) / PAGE, n = size / PAGE;
+	uint64_t first = (uint64_t)((unsigned char *)address - a->base) / PAGE, n = size / PAGE;
 	uint64_t unit = a->q->geo.heap_unit / PAGE;
 
 	(void)committed, (void)arena;
@@ -232,7 +217,8 @@ static int arena_create(struct quoit__arena *a)
 	return r == 0 ? 0 : -ENOTSUP;
 }
 
-int quoit__arena_new(const struct quoit *q, uint32_t row, struct quoit__arena **ret)
+int quoit__arena_new(const struct quoit *q, uint32_t row, struct quoit__holding *h,
+		     struct quoit__arena **ret)
 {
 	uint64_t words = (q->geo.heap_size / PAGE + 63) / 64;
 	struct quoit__arena *a;
@@ -243,16 +229,25 @@ int quoit__arena_new(const struct quoit *q, uint32_t row, struct quoit__arena **
 	a = calloc(1, sizeof(*a) + words * sizeof(*a->spare));
 	if (a == NULL)
 		return -ENOMEM;
+	/* To be written to all the same: MALLOC_CONF may say that blocks be filled with junk. */
+	a->base = mmap(NULL, q->geo.heap_size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (a->base == MAP_FAILED) {
+		free(a);
+		return -ENOMEM;
+	}
 	a->hooks = (struct hooks){.alloc = extent_alloc,
 				  .dalloc = extent_dalloc,
 				  .split = extent_split,
 				  .merge = extent_merge};
 	a->q = q;
-	a->row = row;
+	a->holding = h;
+	a->serial = quoit__holding_arena(h);
 	/* Producers begin at places of their own, so that they do not meet. */
 	a->hint = (uint32_t)(q->geo.heap_size / q->geo.heap_unit * row / q->geo.peers);
 	r = arena_create(a);
 	if (r != 0) {
+		munmap(a->base, q->geo.heap_size);
 		free(a);
 		return r;
 	}
@@ -260,22 +255,21 @@ int quoit__arena_new(const struct quoit *q, uint32_t row, struct quoit__arena **
 	return 0;
 }
 
+uint64_t quoit__arena_serial(const struct quoit__arena *a)
+{
+	return a->serial;
+}
+
 uint64_t quoit__arena_alloc(struct quoit__arena *a, uint32_t len)
 {
 	unsigned char *p = mallocx(len != 0 ? len : 1, LG_ALIGN | TCACHE_NONE | IN_ARENA(a->index));
 
-	return p != NULL ? (uint64_t)(p - a->q->heap) : UINT64_MAX;
+	return p != NULL ? (uint64_t)(p - a->base) : UINT64_MAX;
 }
 
-bool quoit__arena_contradicted(const struct quoit__arena *a)
+void quoit__arena_free(struct quoit__arena *a, uint64_t offset)
 {
-	return a->contradicted;
-}
-
-bool quoit__arena_free(struct quoit__arena *a, uint64_t offset)
-{
-	dallocx(a->q->heap + offset, TCACHE_NONE | IN_ARENA(a->index));
-	return !a->contradicted;
+	dallocx(a->base + offset, TCACHE_NONE | IN_ARENA(a->index));
 }
 
 void quoit__arena_drop(struct quoit__arena *a)
@@ -286,7 +280,9 @@ void quoit__arena_drop(struct quoit__arena *a)
 		return;
 	a->detached = true;
 	snprintf(name, sizeof(name), "arena.%u.destroy", a->index);
-	/* An arena that will not go keeps its hooks, so they have to stay. */
-	if (mallctl(name, NULL, NULL, NULL, 0) == 0)
+	/* An arena that will not go keeps its hooks and addresses, so they have to stay. */
+	if (mallctl(name, NULL, NULL, NULL, 0) == 0) {
+		munmap(a->base, a->q->geo.heap_size);
 		free(a);
+	}
 }

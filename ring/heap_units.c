@@ -2,8 +2,8 @@
 /*
  * The heap table, and the sweep: what of a dead owner no record refers to any more.
  *
- * A process that was killed anywhere in here leaves units that are owned by it, which its reaper
- * turns into orphans; or orphans, which the next sweep finds.
+ * A process that was killed anywhere in here leaves units that are owned or lent by it, which its
+ * reaper turns into orphans; or orphans, which the next sweep finds.
  */
 #include <errno.h>
 #include <string.h>
@@ -11,7 +11,8 @@
 #include "ring/heap.h"
 #include "ring/slot.h"
 
-#define TRIES 64 /* looks at a slot that is on the move */
+#define TRIES    64 /* looks at a slot that is on the move */
+#define NOT_LENT UINT32_MAX
 
 static uint32_t units_of(const struct quoit *q)
 {
@@ -31,23 +32,15 @@ static bool turn_owned(_Atomic uint64_t *unit, uint32_t row)
 						       memory_order_acquire, memory_order_relaxed);
 }
 
-static bool turn_free(_Atomic uint64_t *unit, uint32_t row)
+static void turn_free(_Atomic uint64_t *unit, uint32_t row)
 {
 	uint64_t w = atomic_load_explicit(unit, memory_order_relaxed);
 
-	/* H1: we have done with it, and so have those whom we lent it. */
-	return quoit__unit_state(w) == QUOIT__UNIT_OWNED && quoit__unit_owner(w) == row &&
-	       atomic_compare_exchange_strong_explicit(unit, &w, quoit__unit_freed(w),
-						       memory_order_release, memory_order_relaxed);
-}
-
-bool quoit__units_free(const struct quoit *q, uint32_t row, uint32_t first, uint32_t n)
-{
-	bool good = true;
-
-	for (uint32_t i = 0; i < n; i++)
-		good = turn_free(&q->units[first + i], row) && good;
-	return good;
+	/* H1: passes on what we acquired with it. */
+	if (quoit__unit_state(w) == QUOIT__UNIT_OWNED && quoit__unit_owner(w) == row)
+		(void)atomic_compare_exchange_strong_explicit(
+			unit, &w, quoit__unit_next(w, QUOIT__UNIT_FREE, 0), memory_order_release,
+			memory_order_relaxed);
 }
 
 /* All n from `first`, or none; *met is the one that somebody else has. */
@@ -57,8 +50,9 @@ static bool claim_run(const struct quoit *q, uint32_t row, uint32_t first, uint3
 	for (uint32_t i = 0; i < n; i++) {
 		if (turn_owned(&q->units[first + i], row))
 			continue;
-		(void)quoit__units_free(q, row, first, i);
 		*met = first + i;
+		while (i-- != 0)
+			turn_free(&q->units[first + i], row);
 		return false;
 	}
 	return true;
@@ -234,6 +228,12 @@ int quoit__heap_walk(const struct quoit *q, quoit__heap_fn *fn, void *arg)
 
 /* ---- orphans -------------------------------------------------------------------------------- */
 
+static bool has_owner(uint64_t w)
+{
+	return quoit__unit_state(w) == QUOIT__UNIT_OWNED ||
+	       quoit__unit_state(w) == QUOIT__UNIT_LENT;
+}
+
 unsigned quoit__heap_orphan(const struct quoit *q, uint32_t row)
 {
 	unsigned n = 0;
@@ -241,7 +241,7 @@ unsigned quoit__heap_orphan(const struct quoit *q, uint32_t row)
 	for (uint32_t i = 0; q->units != NULL && i < units_of(q); i++) {
 		uint64_t w = atomic_load_explicit(&q->units[i], memory_order_relaxed);
 
-		if (quoit__unit_state(w) != QUOIT__UNIT_OWNED || quoit__unit_owner(w) != row)
+		if (!has_owner(w) || quoit__unit_owner(w) != row)
 			continue;
 		/* H2: the owner's slots have been given back; pairs with the sweep. */
 		n += atomic_compare_exchange_strong_explicit(
@@ -249,6 +249,35 @@ unsigned quoit__heap_orphan(const struct quoit *q, uint32_t row)
 			memory_order_acq_rel, memory_order_relaxed);
 	}
 	return n;
+}
+
+uint64_t quoit__heap_orphans(const struct quoit *q)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < units_of(q); i++) {
+		/* Relaxed: a sweep looks again. */
+		uint64_t w = atomic_load_explicit(&q->units[i], memory_order_relaxed);
+
+		if (quoit__unit_state(w) == QUOIT__UNIT_ORPHAN)
+			sum += (w + 1) * (2 * i + 1);
+	}
+	return sum;
+}
+
+uint64_t quoit__heap_news(const struct quoit *q)
+{
+	uint64_t sum;
+
+	if (q->geo.kind == QUOIT_SPSC)
+		return atomic_load_explicit(&q->rows[1].position, memory_order_relaxed);
+	/* A consumer that dies between taking and counting is counted as dead. */
+	sum = atomic_load_explicit(&q->control->consumer_deaths, memory_order_relaxed);
+	for (uint32_t i = 0; i < q->geo.peers; i++)
+		if (atomic_load_explicit(&q->rows[i].role, memory_order_relaxed) ==
+		    QUOIT_ROLE_CONSUMER)
+			sum += atomic_load_explicit(&q->rows[i].counters[0], memory_order_relaxed);
+	return sum;
 }
 
 struct marking {
@@ -271,46 +300,72 @@ static int mark(void *arg, const struct quoit__heap_found *found)
 	return 0;
 }
 
+/* Is it free if no record refers to it? */
+static bool of_nobody(uint64_t w, uint32_t self)
+{
+	return quoit__unit_state(w) == QUOIT__UNIT_ORPHAN ||
+	       (quoit__unit_state(w) == QUOIT__UNIT_LENT && self != NOT_LENT &&
+		quoit__unit_owner(w) != self);
+}
+
 /*
  * References to an orphan can only vanish: its owner's slots had been given back before it became
- * one, and a record never changes its slot. So one that is there throughout the walk is met by it,
- * and a unit that was an orphan before the walk and is not marked by it is nobody's. The generation
- * tells it from one that has been freed, claimed and orphaned again meanwhile.
+ * one, and a record never changes its slot. Those to a lent unit as well: its owner takes it back,
+ * with another generation, before it puts anything there. So a reference that is there throughout
+ * the walk is met by it, and a unit that was such before the walk and is not marked by it is
+ * nobody's. The generation tells it from one that has been freed, or taken back, meanwhile.
  */
-unsigned quoit__heap_lost(const struct quoit *q, uint64_t seen[QUOIT__UNITS_MAX])
+static unsigned find_lost(const struct quoit *q, uint32_t self, uint64_t seen[QUOIT__UNITS_MAX])
 {
 	struct marking m = {.q = q};
-	unsigned orphans = 0, lost = 0;
+	unsigned found = 0, lost = 0;
 
 	for (uint32_t i = 0; q->units != NULL && i < units_of(q); i++) {
-		/* H2: pairs with orphaning. */
+		/* H2: pairs with orphaning and lending. */
 		seen[i] = atomic_load_explicit(&q->units[i], memory_order_acquire);
-		orphans += quoit__unit_state(seen[i]) == QUOIT__UNIT_ORPHAN;
+		if (!of_nobody(seen[i], self))
+			seen[i] = 0;
+		found += seen[i] != 0;
 	}
-	if (orphans == 0 || quoit__heap_walk(q, mark, &m) != 0)
+	if (found == 0 || quoit__heap_walk(q, mark, &m) != 0)
 		return 0;
 	for (uint32_t i = 0; i < units_of(q); i++) {
-		if (quoit__unit_state(seen[i]) != QUOIT__UNIT_ORPHAN ||
-		    (m.bits[i / 64] >> (i % 64) & 1) != 0)
+		if ((m.bits[i / 64] >> (i % 64) & 1) != 0)
 			seen[i] = 0;
 		lost += seen[i] != 0;
 	}
 	return lost;
 }
 
-unsigned quoit__heap_sweep(const struct quoit *q)
+static unsigned free_lost(const struct quoit *q, uint32_t self)
 {
 	uint64_t seen[QUOIT__UNITS_MAX];
 	unsigned freed = 0;
 
-	if (quoit__heap_lost(q, seen) == 0)
+	if (find_lost(q, self, seen) == 0)
 		return 0;
 	for (uint32_t i = 0; i < units_of(q); i++)
 		/* H1: readers have done with it, as the walk has seen. */
 		freed += seen[i] != 0 && atomic_compare_exchange_strong_explicit(
-						 &q->units[i], &seen[i], quoit__unit_freed(seen[i]),
+						 &q->units[i], &seen[i],
+						 quoit__unit_next(seen[i], QUOIT__UNIT_FREE, 0),
 						 memory_order_release, memory_order_relaxed);
 	return freed;
+}
+
+unsigned quoit__heap_lost(const struct quoit *q, uint64_t seen[QUOIT__UNITS_MAX])
+{
+	return find_lost(q, NOT_LENT, seen);
+}
+
+unsigned quoit__heap_sweep(const struct quoit *q)
+{
+	return free_lost(q, NOT_LENT);
+}
+
+unsigned quoit__heap_reclaim(const struct quoit *q, uint32_t row)
+{
+	return free_lost(q, row);
 }
 
 /* ---- figures -------------------------------------------------------------------------------- */

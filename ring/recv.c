@@ -168,6 +168,33 @@ static int recv_there(struct quoit_consumer *c, void *buf, uint32_t cap, struct 
 	return r == 1 ? quoit_recv(c, buf, cap, ret_msg, QUOIT_NOWAIT) : r;
 }
 
+/* Where the next payload of a batch goes, at a multiple of 8. */
+static size_t after(size_t used, uint32_t len, size_t cap)
+{
+	used += (len + (size_t)7) & ~(size_t)7;
+	return used < cap ? used : cap;
+}
+
+/* What can be had without a detour. Returns how many. */
+static unsigned recv_run(struct quoit_consumer *c, unsigned char *to, size_t cap, size_t *used,
+			 struct quoit_msg *ret_msgs, unsigned n)
+{
+	unsigned k = 0;
+
+	if (c->ep.error != 0 || to == NULL)
+		return 0;
+	if (c->ep.ring->geo.kind == QUOIT_SPSC)
+		return quoit__spsc_recv_run(c, to, cap, used, ret_msgs, n);
+	while (k < n && c->held == 0) {
+		uint32_t left = cap - *used < UINT32_MAX ? (uint32_t)(cap - *used) : UINT32_MAX;
+
+		if (!quoit__mpmc_recv_next(c, to + *used, left, &ret_msgs[k]))
+			break;
+		*used = after(*used, ret_msgs[k++].len, cap);
+	}
+	return k;
+}
+
 int quoit_recv_batch(struct quoit_consumer *c, void *buf, size_t cap, struct quoit_msg *ret_msgs,
 		     unsigned n, const struct timespec *deadline)
 {
@@ -178,18 +205,21 @@ int quoit_recv_batch(struct quoit_consumer *c, void *buf, size_t cap, struct quo
 	if (n < 1 || n > QUOIT_BATCH_MAX || ret_msgs == NULL)
 		return -EINVAL;
 	while (k < n) {
-		uint32_t left = cap - used < UINT32_MAX ? (uint32_t)(cap - used) : UINT32_MAX;
-		int r = k == 0 ? quoit_recv(c, to, left, &ret_msgs[0], deadline)
-			       : recv_there(c, to + used, left, &ret_msgs[k]);
+		uint32_t left;
+		int r;
 
+		k += recv_run(c, to, cap, &used, ret_msgs + k, n - k);
+		if (k == n)
+			break;
+		left = cap - used < UINT32_MAX ? (uint32_t)(cap - used) : UINT32_MAX;
+		r = k == 0 ? quoit_recv(c, to, left, &ret_msgs[0], deadline)
+			   : recv_there(c, to + used, left, &ret_msgs[k]);
 		if (r != 1) {
 			if (k == 0)
 				return r;
 			break;
 		}
-		used += (ret_msgs[k].len + (size_t)7) & ~(size_t)7;
-		used = used < cap ? used : cap;
-		k++;
+		used = after(used, ret_msgs[k++].len, cap);
 	}
 	return (int)k;
 }

@@ -222,6 +222,10 @@ int quoit__spsc_look(struct quoit_consumer *c,
 int quoit__spsc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs, unsigned n);
 /* Over a record in the heap. */
 int quoit__spsc_advance_heap(struct quoit_consumer *c, const struct quoit_msg *msg);
+/* Copies up to n records that lie in the ring itself into `to`, each at a multiple of 8, from *used
+ * on; up to the end of the lap. Returns how many. */
+unsigned quoit__spsc_recv_run(struct quoit_consumer *c, unsigned char *to, size_t cap, size_t *used,
+			      struct quoit_msg *ret_msgs, unsigned n);
 int quoit__spsc_advance_batch(struct quoit_consumer *c, const struct quoit_msg *msgs, unsigned n);
 bool quoit__spsc_drained(struct quoit_producer *p);
 /* Has the consumer handed back memory since we last looked? */

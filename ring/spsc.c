@@ -241,22 +241,28 @@ static unsigned send_run(struct quoit_producer *p, const struct quoit_msg *msgs,
 {
 	struct quoit__producer_hot *h = &p->hot;
 	struct quoit *q = p->ep.ring;
-	uint64_t first, position, bytes = 0;
+	unsigned char *data = h->data;
+	uint64_t first, position, bytes = 0, mask = h->mask, end = h->end;
+	uint32_t shift = h->shift;
 	unsigned done = 0;
 
 	first = position = h->position;
-	while (done < n && h->end - position >= quoit__footprint(msgs[done].len)) {
-		const struct quoit_msg *m = &msgs[done++];
+	while (done < n) {
+		const struct quoit_msg *m = &msgs[done];
+		uint32_t len = m->len, type = m->type;
+		unsigned char *record = data + (position & mask);
 
-		if (m->len != 0)
-			memcpy(h->data + (position & h->mask) + 8, m->data, m->len);
+		if (end - position < quoit__footprint(len))
+			break;
+		if (len != 0)
+			memcpy(record + 8, m->data, len);
 		/* Relaxed: no reader gets here before the first header is published. */
 		if (position != first)
-			atomic_store_explicit(word_at(q, position),
-					      pack(position, h->shift, 0, m->len, m->type),
-					      memory_order_relaxed);
-		bytes += m->len;
-		position += quoit__footprint(m->len);
+			__atomic_store_n((uint64_t *)(void *)record,
+					 pack(position, shift, 0, len, type), __ATOMIC_RELAXED);
+		bytes += len;
+		position += quoit__footprint(len);
+		done++;
 	}
 	clear_header(q, position, h->shift);
 	/* S1 */
@@ -467,6 +473,70 @@ int quoit__spsc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs,
 	return (int)k;
 }
 
+/* n records up to `position` have been read. */
+static void passed(struct quoit_consumer *c, uint64_t position, uint64_t n, uint64_t len)
+{
+	struct quoit__consumer_hot *h = &c->hot;
+	struct quoit__line *line = h->line;
+
+	quoit__own_lines(h->data + (h->position & h->mask), position - h->position);
+	h->position = position;
+	h->records += n;
+	h->bytes += len;
+	/* S2 */
+	__atomic_store_n(&line->position, position, __ATOMIC_RELEASE);
+	__atomic_store_n(&line->records, h->records, __ATOMIC_RELAXED);
+	__atomic_store_n(&line->bytes, h->bytes, __ATOMIC_RELAXED);
+	if ((int64_t)(position - h->milestone) >= 0)
+		quoit__spsc_milestone(c);
+}
+
+unsigned quoit__spsc_recv_run(struct quoit_consumer *c, unsigned char *to, size_t cap, size_t *used,
+			      struct quoit_msg *ret_msgs, unsigned n)
+{
+	struct quoit__consumer_hot *h = &c->hot;
+	unsigned char *data = h->data;
+	uint64_t first = h->position, position = first, mask = h->mask, bytes = 0, stride = 0;
+	uint64_t ahead = h->ahead;
+	uint32_t shift = h->shift;
+	size_t at = *used;
+	unsigned k = 0;
+
+	while (k < n && ((position ^ first) & ~mask) == 0) {
+		uint64_t offset = position & mask, guess = stride;
+		/* S1: pairs with commit. */
+		uint64_t w = __atomic_load_n((uint64_t *)(void *)(data + offset), __ATOMIC_ACQUIRE);
+		uint64_t len = w >> 32 & QUOIT__LENGTH_MASK;
+		uint64_t size = quoit__footprint((uint32_t)len);
+
+		if (((w ^ quoit__tag(position, shift)) & (QUOIT__TAG | QUOIT__PADDING)) != 0 ||
+		    offset + size > mask + 1 || len > cap - at)
+			break;
+		if ((int64_t)(ahead - position) > 2 * QUOIT__FETCH)
+			__builtin_prefetch(data + ((position + 2 * QUOIT__FETCH) & mask));
+		memcpy(to + at, data + offset + 8, len);
+		ret_msgs[k].data = to + at;
+		ret_msgs[k].len = (uint32_t)len;
+		ret_msgs[k].type = (uint32_t)w;
+		ret_msgs[k].cookie = 0;
+		k++;
+		bytes += len;
+		at = (at + len + 7) & ~(size_t)7;
+		at = at < cap ? at : cap;
+		/* As quoit__stride(). */
+		__asm__("" : "+r"(guess));
+		stride = size;
+		position += size == guess ? guess : size;
+	}
+	/* A guard that met a lost page in a copy has moved our position (quoit_guard). */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (k == 0 || h->position != first)
+		return 0;
+	*used = at;
+	passed(c, position, k, bytes);
+	return k;
+}
+
 int quoit__spsc_advance_batch(struct quoit_consumer *c, const struct quoit_msg *msgs, unsigned n)
 {
 	struct quoit__consumer_hot *h = &c->hot;
@@ -482,15 +552,6 @@ int quoit__spsc_advance_batch(struct quoit_consumer *c, const struct quoit_msg *
 		bytes += msgs[i].len;
 	}
 	if (n != 0)
-		quoit__own_lines(h->data + (h->position & h->mask), position - h->position);
-	h->position = position;
-	h->records += n;
-	h->bytes += bytes;
-	/* S2 */
-	__atomic_store_n(&h->line->position, position, __ATOMIC_RELEASE);
-	__atomic_store_n(&h->line->records, h->records, __ATOMIC_RELAXED);
-	__atomic_store_n(&h->line->bytes, h->bytes, __ATOMIC_RELAXED);
-	if ((int64_t)(position - h->milestone) >= 0)
-		quoit__spsc_milestone(c);
+		passed(c, position, n, bytes);
 	return 0;
 }

@@ -13,7 +13,7 @@
 
 #define SPIN_MIN_NS 1000
 #define SPIN_MAX_NS 50000
-#define PATIENCE_NS 2000 /* what lets a backlog form */
+#define PATIENCE_NS 4000 /* what lets a backlog form */
 #define BACKLOG     4    /* records that made it worth while */
 #define PROBE_LAST  16384
 #define GLANCES     16
@@ -184,19 +184,23 @@ static bool glance(const struct quoit__endpoint *ep, void *endpoint)
 }
 
 /*
- * Before anything else that an empty ring asks for: a few glances. In a ping-pong the answer comes
- * within them, and the way round by peers, counters and clocks costs more than the wait. Not while
- * patience pays off, or is to be tried; nor while the producer may want memory back. True: look
- * again.
+ * Before anything else that an empty ring asks for. While patience pays off, or is to be tried:
+ * that, at once, for the long way round takes so long that the next record comes meanwhile, and
+ * both sides stay in step. Else a few glances: in a ping-pong the answer comes within them, and the
+ * way round by peers, counters and clocks costs more than the wait. Neither while the producer may
+ * want memory back. True: look again.
  */
 bool quoit__glance_first(struct quoit_consumer *c)
 {
 	struct quoit__endpoint *ep = &c->ep;
 
-	if (ep->error != 0 || ep->patient || ep->probe == 0 ||
-	    (ep->ring->geo.kind == QUOIT_SPSC &&
-	     c->hot.position - c->published >= ep->ring->geo.capacity / 8))
+	if (ep->error != 0 || (ep->ring->geo.kind == QUOIT_SPSC &&
+			       c->hot.position - c->published >= ep->ring->geo.capacity / 8))
 		return false;
+	if (ep->patient || ep->probe == 0) {
+		let_backlog_form(ep, c);
+		return true;
+	}
 	for (int i = 0; i < GLANCES; i++) {
 		if (glance(ep, c)) {
 			if (i != 0)
@@ -263,8 +267,11 @@ static int wait_loop(struct quoit__endpoint *ep, quoit__look_fn *look_at, void *
 {
 	int64_t end;
 	bool slept = false;
-	int r = look_at(endpoint, len, is_nowait(deadline));
+	int r;
 
+	if (ep->patient && !is_nowait(deadline))
+		let_backlog_form(ep, endpoint); /* before a single record puts us into step */
+	r = look_at(endpoint, len, is_nowait(deadline));
 	if (r != -EAGAIN || is_nowait(deadline))
 		return r;
 	if (deadline != NULL && (deadline->tv_nsec < 0 || deadline->tv_nsec > 999999999))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Life and death of endpoints: rows of the peer table, kernel-held locks, reaping, and what a
- * consumer learns: records, deaths, the end of the stream. As in ring/peers.c and ring/wait.c.
+ * consumer learns: records, deaths, the end of the stream. As in ring/peers.c, reap.c and idle.c.
  *
  * A row's lock goes when its holder dies, whatever it was doing; a reaper holds the lock of the
  * row it reaps, may be killed as well, and is replaced. The ring itself is a count of records

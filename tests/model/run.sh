@@ -112,14 +112,40 @@ quick|recovery|recovery/no-forced-reap|fails|PRODUCERS=1 READER KILLS=1 BREAK_NO
 quick|recovery|recovery/free-first|fails|KILLS=1 REPAIRERS=1 RKILLS=1 BREAK_FREE_FIRST
 quick|recovery|recovery/no-lock|fails|PRODUCERS=1 REPAIRERS=1 BREAK_NO_LOCK
 quick|recovery|recovery/no-recheck|fails|PRODUCERS=1 LIVES=2 KILLS=1 REPAIRERS=2 BREAK_NO_RECHECK
-quick|heap|heap|holds|
-quick|heap|heap-skip-pending|holds|SKIP_PENDING
-quick|heap|heap-records|holds|QUOTA=2
-full|heap|heap-kills|holds|QUOTA=2 KILLS=3 CKILLS=2 SWEEPERS=2
-quick|heap|heap/no-generation|fails|BREAK_NO_GENERATION
-quick|heap|heap/orphan-first|fails|SKIP_PENDING BREAK_ORPHAN_FIRST
-quick|heap|heap/no-walk|fails|BREAK_NO_WALK
+quick|heap|heap|holds|LIVES=2
+quick|heap|heap-skip-pending|holds|LIVES=2 SKIP_PENDING
+quick|heap|heap-kills|holds|LIVES=2 KILLS=2
+full|heap|heap-lives|holds|
+full|heap|heap-records|holds|LIVES=2 QUOTA=2
+quick|heap|heap/no-generation|fails|LIVES=2 BREAK_NO_GENERATION
+full|heap|heap/same-generation|fails|LIVES=2 QUOTA=2 BREAK_SAME_GENERATION
+quick|heap|heap/orphan-first|fails|LIVES=2 SKIP_PENDING BREAK_ORPHAN_FIRST
+quick|heap|heap/lend-early|fails|LIVES=2 BREAK_LEND_EARLY
+quick|heap|heap/no-walk|fails|LIVES=2 BREAK_NO_WALK
 quick|heap|heap/reading-is-gone|fails|LIVES=1 QUOTA=2 KILLS=0 BREAK_READING_IS_GONE
+quick|pollset|pollset|holds|
+quick|pollset|pollset-hello|holds|HELLO
+quick|pollset|pollset-kill|holds|MEMBERS=1 KILLS=1
+quick|pollset|pollset-poller|holds|MEMBERS=1 WAKERS=1 POLLER
+quick|pollset|pollset-line|holds|MEMBERS=1 WAKERS=1 WAITERS=2
+quick|pollset|pollset-remove|holds|MEMBERS=1 WAKERS=1 REMOVER
+full|pollset|pollset-poller-kill|holds|MEMBERS=1 WAKERS=1 QUOTA=2 POLLER KILLS=1
+full|pollset|pollset-line-2-records|holds|MEMBERS=1 WAKERS=1 QUOTA=2 WAITERS=2
+full|pollset|pollset-remove-poller|holds|MEMBERS=1 WAKERS=1 REMOVER POLLER
+quick|pollset|pollset/no-recheck|fails|MEMBERS=1 WAKERS=1 BREAK_NO_RECHECK
+quick|pollset|pollset/arm-blindly|fails|MEMBERS=1 WAKERS=1 BREAK_ARM_BLINDLY
+quick|pollset|pollset/mark-late|fails|MEMBERS=1 WAKERS=1 BREAK_MARK_LATE
+quick|pollset|pollset/no-grace|fails|MEMBERS=1 WAKERS=1 REMOVER BREAK_NO_GRACE
+quick|pollset|pollset/let-go-store|fails|MEMBERS=1 WAKERS=1 REMOVER BREAK_LET_GO_STORE
+quick|pollset|pollset/close-held|fails|MEMBERS=1 WAKERS=1 REMOVER BREAK_CLOSE_HELD
+quick|pollset|pollset/marked-only|fails|MEMBERS=1 WAKERS=1 QUOTA=2 POLLER BREAK_MARKED_ONLY
+quick|pollset|pollset/vain-blind|fails|MEMBERS=1 WAKERS=1 QUOTA=2 POLLER BREAK_VAIN_BLIND
+quick|pollset|pollset/done-blind|fails|MEMBERS=1 WAKERS=1 QUOTA=2 POLLER BREAK_DONE_BLIND
+quick|pollset|pollset/line-blind|fails|MEMBERS=1 WAKERS=1 QUOTA=2 WAITERS=2 BREAK_LINE_BLIND
+quick|pollset|pollset/no-news|fails|MEMBERS=1 WAKERS=1 QUOTA=2 POLLER BREAK_NO_NEWS
+quick|pollset|pollset/sweep-no-news|fails|MEMBERS=1 WAKERS=1 QUOTA=2 POLLER KILLS=1 BREAK_SWEEP_NO_NEWS
+quick|pollset|pollset/no-sweep|fails|MEMBERS=1 WAKERS=1 KILLS=1 BREAK_NO_SWEEP
+quick|pollset|pollset/no-catch-up|fails|HELLO BREAK_NO_CATCH_UP
 quick|create_file|create-file|holds|REMOVERS=2 KILLS=2
 quick|create_file|create-file/publish-first|fails|BREAK_PUBLISH_FIRST
 quick|create_file|create-file/replace|fails|REMOVERS=0 BREAK_REPLACE

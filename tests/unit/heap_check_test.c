@@ -285,3 +285,25 @@ Test(heap_check, observers_see_records_in_the_heap)
 		test_rig_close(&rig);
 	}
 }
+
+/* A table that says that units are free which a producer has: it must not get them twice, least of
+ * all its arena. */
+Test(heap_check, units_that_a_table_offers_a_second_time_poison_their_owner)
+{
+	EACH_KIND(kind)
+	{
+		for (uint64_t growth = 0; growth < 2; growth++) {
+			struct test_rig rig = heap_rig(kind, 4);
+			int r = 0;
+
+			for (uint64_t i = 0; r == 0 && i < 400; i++) {
+				for (int k = 0; k < 4; k++)
+					atomic_store(&rig.r.q->units[k], (i * growth) << 20);
+				r = heap_put(rig.p, i % 3 ? 3000 : 70000, i);
+			}
+			/* If the generation has moved on, others may have freed what was lent. */
+			cr_expect_eq(r, growth && kind == QUOIT_MPMC ? -EAGAIN : -EBADMSG, "%d", r);
+			test_rig_close(&rig);
+		}
+	}
+}

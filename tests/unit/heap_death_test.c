@@ -231,3 +231,206 @@ Test(heap_death, units_of_a_row_that_is_free_are_found_and_mended)
 	quoit_inspect_close(v);
 	test_ring_drop(&r);
 }
+
+/* ---- the idle, and the waiting -------------------------------------------------------------- */
+
+/* Fill the section with records of p until there is no room. */
+static uint64_t fill(struct quoit_producer *p, uint32_t len, uint64_t seq)
+{
+	int r;
+
+	while ((r = heap_put(p, len, seq)) == 0)
+		seq++;
+	cr_assert_eq(r, -EAGAIN);
+	return seq;
+}
+
+static uint64_t drain(struct quoit_consumer *c, uint32_t len, uint64_t seq)
+{
+	struct quoit_msg msg;
+
+	while (quoit_peek(c, &msg) == 1) {
+		cr_assert(heap_is(&msg, len, seq));
+		cr_assert_eq(quoit_advance(c, &msg), 0);
+		seq++;
+	}
+	return seq;
+}
+
+/* What was taken of a producer that does not come back is of use to the others. */
+Test(heap_death, an_idle_producer_keeps_nothing_that_was_taken)
+{
+	static const uint32_t lens[] = {UNIT, 3000, 100000, 3 * UNIT};
+	uint64_t a = 0, b = 1u << 20, seen = 0;
+	struct test_rig rig = heap_rig(QUOIT_MPMC, 16);
+	struct quoit_producer *other;
+
+	MUST(quoit_producer_open(rig.r.q, &other) == 0);
+	for (int lap = 0; lap < 24; lap++) {
+		uint32_t len = lens[lap % TEST_COUNT(lens)];
+		struct timespec deadline = quoit_deadline_ms(5000);
+		uint64_t from = a;
+
+		a = fill(rig.p, len, a);
+		cr_assert_gt(a, from);
+		cr_assert_eq(drain(rig.c, len, seen), a, "lap %d", lap);
+		seen = a;
+		cr_assert_eq(quoit_producer_wait(other, 16 * UNIT, &deadline), 0, "lap %d", lap);
+		cr_assert_eq(heap_put(other, 16 * UNIT - 8, b), 0);
+		cr_assert(heap_take(rig.c, 16 * UNIT - 8, b++));
+		/* Now that one is idle, in its turn. */
+		deadline = quoit_deadline_ms(5000);
+		cr_assert_eq(quoit_producer_wait(rig.p, len, &deadline), 0);
+	}
+	quoit_producer_close(other);
+	cr_expect(heap_whole(rig.p, 16));
+	test_rig_close(&rig);
+}
+
+/* The same while some of it is still out, or only reserved: that stays, and is whole. */
+Test(heap_death, others_leave_alone_what_an_idle_producer_still_has_out)
+{
+	struct test_rig rig = heap_rig(QUOIT_MPMC, 16);
+	struct quoit_producer *other;
+	uint64_t seed = 5, n = 0;
+
+	MUST(quoit_producer_open(rig.r.q, &other) == 0);
+	for (int lap = 0; lap < 12; lap++) {
+		void *small, *large, *taken[60];
+		struct timespec deadline;
+		struct quoit_msg held[8];
+		unsigned n_taken;
+		uint32_t type;
+
+		for (uint64_t i = 0; i < 8; i++) {
+			uint32_t len = 2500 + test_random_below(&seed, 60000);
+
+			cr_assert_eq(heap_put(rig.p, len, n + i), 0);
+		}
+		cr_assert_eq(quoit_reserve(rig.p, 2500, &small), 0);
+		cr_assert_eq(quoit_reserve(rig.p, UNIT, &large), 0);
+		type = test_record_fill(small, 2500, 1, n + 8);
+		cr_assert_eq(quoit_peek_batch(rig.c, held, 8), 8);
+		for (int i = 0; i < 8; i += 2)
+			cr_assert_eq(quoit_advance(rig.c, &held[i]), 0);
+		/* All that can be had, after time enough to look at what was lent. */
+		deadline = quoit_deadline_ms(60);
+		cr_assert_eq(quoit_producer_wait(other, 16 * UNIT, &deadline), -ETIMEDOUT);
+		for (n_taken = 0; n_taken < TEST_COUNT(taken); n_taken++) {
+			if (quoit_reserve(other, 20000, &taken[n_taken]) != 0)
+				break;
+			memset(taken[n_taken], 0xee, 20000);
+		}
+		cr_assert(n_taken > 5 && n_taken < TEST_COUNT(taken), "%u", n_taken);
+		while (n_taken-- != 0)
+			cr_assert_eq(quoit_discard(other, taken[n_taken]), 0);
+		for (int i = 1; i < 8; i += 2) {
+			cr_assert(heap_is(&held[i], held[i].len, n + (uint64_t)i), "lap %d", lap);
+			cr_assert_eq(quoit_advance(rig.c, &held[i]), 0);
+		}
+		cr_assert_eq(quoit_commit(rig.p, small, 2500, type), 0);
+		type = test_record_fill(large, UNIT, 1, n + 9);
+		cr_assert_eq(quoit_commit(rig.p, large, UNIT, type), 0);
+		cr_assert(heap_take(rig.c, 2500, n + 8), "lap %d", lap);
+		cr_assert(heap_take(rig.c, UNIT, n + 9), "lap %d", lap);
+		n += 10;
+	}
+	quoit_producer_close(other);
+	cr_expect(heap_whole(rig.p, 16));
+	cr_expect_eq(heap_stats(rig.r.q).free, 16 * UNIT);
+	test_rig_close(&rig);
+}
+
+/* One more record while the first is on loan; and take it. */
+static struct quoit_msg put_second(struct test_rig *rig, uint32_t len, uint64_t seq)
+{
+	struct quoit_msg msgs[2];
+
+	cr_assert_eq(heap_put(rig->p, len, seq), 0);
+	cr_assert_eq(quoit_peek_batch(rig->c, msgs, 2), 2);
+	cr_assert(heap_is(&msgs[1], len, seq));
+	return msgs[1];
+}
+
+/* An arena some of whose units were freed by others: it goes on with a new one, whether it meets
+ * them by a block of its own, by a run of units, or by claiming them for itself. */
+Test(heap_death, units_that_come_back_to_their_former_owner_hold_nothing_of_it)
+{
+	static const uint32_t next[] = {UNIT, 5000, 100000};
+	struct test_rig rig = heap_rig(QUOIT_MPMC, 4);
+	struct quoit_producer *other;
+	uint64_t n = 0;
+
+	MUST(quoit_producer_open(rig.r.q, &other) == 0);
+	for (unsigned lap = 0; lap < 21; lap++) {
+		uint64_t first = n;
+		struct quoit_msg stays, large, msg;
+
+		/* One record stays, and with it one unit; the others are freed behind our back. */
+		n = fill(rig.p, 12000, n);
+		cr_assert_eq(quoit_peek(rig.c, &stays), 1);
+		for (uint64_t i = first + 1; i < n; i++) {
+			struct quoit_msg msgs[2];
+
+			cr_assert_eq(quoit_peek_batch(rig.c, msgs, 2), 2);
+			cr_assert(heap_is(&msgs[1], 12000, i));
+			cr_assert_eq(quoit_advance(rig.c, &msgs[1]), 0);
+		}
+		cr_assert_eq(quoit__heap_reclaim(rig.r.q, other->ep.id), 3, "lap %d", lap);
+		large = put_second(&rig, next[lap % TEST_COUNT(next)], n);
+		for (uint64_t i = 1; i < 30; i++) {
+			struct quoit_msg msgs[3];
+
+			cr_assert_eq(heap_put(rig.p, 7000, n + i), 0);
+			cr_assert_eq(quoit_peek_batch(rig.c, msgs, 3), 3);
+			cr_assert(heap_is(&msgs[2], 7000, n + i), "lap %u", lap);
+			cr_assert_eq(quoit_advance(rig.c, &msgs[2]), 0);
+		}
+		cr_assert(heap_is(&large, next[lap % TEST_COUNT(next)], n), "lap %u", lap);
+		cr_assert(heap_is(&stays, 12000, first), "lap %u", lap);
+		cr_assert_eq(quoit_advance(rig.c, &large), 0);
+		cr_assert_eq(quoit_advance(rig.c, &stays), 0);
+		cr_assert_eq(quoit_peek(rig.c, &msg), -EAGAIN);
+		cr_assert(heap_whole(rig.p, 4), "lap %u", lap);
+		n += 30;
+	}
+	quoit_producer_close(other);
+	test_rig_close(&rig);
+}
+
+/* What a dead producer has left is looked for when something has been taken, or once a second: not
+ * at every look of a producer that waits, for a look at all of a large ring takes milliseconds. */
+Test(heap_death, a_waiting_producer_searches_only_when_there_is_news)
+{
+	EACH_KIND(kind)
+	{
+		struct quoit_options o = heap_options(kind, 4);
+		struct quoit_producer *p;
+		struct quoit_consumer *c;
+		struct test_ring r;
+		uint64_t looks;
+
+		test_ring_make(&r, QUOIT_MEMFD, &o);
+		MUST(quoit_consumer_open(r.q, &c) == 0);
+		kill_producer(r.name);
+		MUST(quoit_producer_open(r.q, &p) == 0);
+		MUST(quoit_producer_set_wait(p, QUOIT_WAIT_YIELD) == 0);
+		looks = 0;
+		for (int64_t end = test_now_ns() + INT64_C(300000000); test_now_ns() < end; looks++)
+			cr_assert_eq(quoit_producer_wait(p, 4 * UNIT, QUOIT_NOWAIT), -EAGAIN);
+		cr_expect_gt(looks, 100);
+		cr_expect_leq(quoit__heap_searches(p), 3, "%llu searches at %llu looks",
+			      (unsigned long long)quoit__heap_searches(p),
+			      (unsigned long long)looks);
+		cr_assert(heap_take(c, UNIT, 0));
+		cr_assert(heap_take(c, 5000, 1));
+		{
+			struct timespec deadline = quoit_deadline_ms(500);
+
+			cr_expect_eq(quoit_producer_wait(p, 4 * UNIT, &deadline), 0, "%d", kind);
+		}
+		quoit_producer_close(p);
+		quoit_consumer_close(c);
+		test_ring_drop(&r);
+	}
+}
