@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # See quoit at work: a real file through shared memory between two processes, a look at the ring
-# while it runs, a producer killed half-way and replaced.
+# while it runs, a producer killed half-way and replaced; many rings in one process, and records
+# longer than any slot.
 #
 #   scripts/demo.sh [MEGABYTES]    size of the file, default 600
 #
@@ -12,7 +13,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 megabytes=${1:-600}
 if [[ ! $megabytes =~ ^[1-9][0-9]{0,5}$ ]]; then
-	sed -n '4,10s/^# \{0,1\}//p' "$0" >&2
+	sed -n '4,11s/^# \{0,1\}//p' "$0" >&2
 	exit 2
 fi
 
@@ -28,7 +29,7 @@ cleanup() {
 	for pid in "${children[@]}"; do
 		kill -9 "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
 	done
-	for ring in lines spsc mpmc load kill; do
+	for ring in lines spsc mpmc load kill many-1 many-2 many-3 heap; do
 		"$bin/quoit" -q rm "shm:$prefix-$ring" >/dev/null 2>&1
 	done
 	rm -rf "$work"
@@ -208,6 +209,50 @@ killed_producer() {
 	same "$work/received"
 }
 
+many_rings() {
+	local rings=("shm:$prefix-many-1" "shm:$prefix-many-2" "shm:$prefix-many-3") ring got
+
+	title "Many rings: one producer deals lines out to three, one consumer reads all three"
+	printf '   one terminal:   $ quoit-consume --create --lines --remove %s > lines\n' "${rings[*]}"
+	printf '   another:        $ seq 300000 | quoit-produce --fan-out round-robin --lines %s\n' \
+		"${rings[*]}"
+	background consumer "$bin/quoit-consume" "${patience[@]}" --create --lines --remove "${rings[@]}" \
+		>"$work/lines"
+	local consumer=$pid
+	background producer "$bin/quoit-produce" "${patience[@]}" --fan-out round-robin --lines \
+		"${rings[@]}" < <(seq 300000)
+	reap "$pid" producer 0
+	reap "$consumer" consumer 0
+	got=$(sort -n "$work/lines" | cmp - <(seq 300000) 2>&1) || fail "lines are missing: $got"
+	note "$(wc -l <"$work/lines") lines, each of them once."
+}
+
+heap_records() {
+	local ring=shm:$prefix-heap size=$((megabytes * 1000000))
+
+	title "Records of 8 MiB through a ring of 64 KiB: they lie in its heap, and are read in place"
+	show "$bin/quoit" create --kind mpmc --size 64K --slot-size 256 --heap 64M "$ring" ||
+		fail "quoit create --heap"
+	note '$ quoit info    (what it says of the heap)'
+	"$bin/quoit" info "$ring" | grep '^heap' | sed 's/^/     /'
+	printf '   $ quoit-produce --chunk 8M %s < sent\n' "$ring"
+	background producer "$bin/quoit-produce" "${patience[@]}" --chunk 8M "$ring" <"$work/sent"
+	local producer=$pid
+	until "$bin/quoit" -J stat "$ring" | grep -q '"free": *0'; do
+		kill -0 "$producer" 2>/dev/null || break
+		sleep 0.02
+	done
+	note "Nobody reads yet, so it is as full as that (quoit stat, the last lines):"
+	"$bin/quoit" stat "$ring" | sed -n '/^HEAP/,$s/^/     /p'
+	show "$bin/quoit" check "$ring" || fail "quoit check"
+	printf '   $ quoit-consume --remove %s > received\n' "$ring"
+	head -c "$size" /dev/zero 1<>"$work/received"
+	"$bin/quoit-consume" "${patience[@]}" "${progress[@]}" --remove "$ring" 1<>"$work/received" ||
+		fail "quoit-consume: exit code $?"
+	reap "$producer" producer 0
+	same "$work/received"
+}
+
 printf '%squoit: a file through shared memory, watched, and a process killed%s\n' "$bold" "$plain"
 title "Building"
 build
@@ -222,6 +267,8 @@ stream_file spsc "one producer, one consumer, records of any length"
 stream_file mpmc "many of both, slots stamped with their owner"
 generated_load
 killed_producer
+many_rings
+heap_records
 
 title "Nothing is left behind"
 if "$bin/quoit" -n ls 2>/dev/null | grep "$prefix"; then

@@ -79,12 +79,25 @@ foreach(kind spsc mpmc)
 		--sabotage all TIMEOUT 240
 	)
 endforeach()
+# A machine that stands still for longer than the soak gives anybody: its clocks must not count that.
+quoit_add_program_test(
+	crash-soak-frozen crash crash_soak --kind spsc --seconds 1 --grace 3 --stall 1000 --freeze 5000
+	TIMEOUT 240
+)
 
 # How soon a death is made good: here only that what is counted on the way is right.
 quoit_add_program_test(
 	crash-recovery crash crash_recovery --wait futex --kills 5 --round-ms 50 --rounds 1
 )
 quoit_add_program_test(crash-recovery-waits crash crash_recovery --what told-consumer --kills 1)
+
+# Wakers of a pollset. Every instruction by hand: crash_pollset_step --op commit-mark --every 1 --jobs 16.
+if(NOT QUOIT_SANITIZE)
+	quoit_add_program_test(
+		crash-pollset-step-mark crash crash_pollset_step --op commit-mark --every 91
+	)
+	quoit_add_program_test(crash-pollset-step crash crash_pollset_step --every 4999 --from 11 --jobs 3)
+endif()
 
 # The heap: at random, stopped too; and at so-manieth instructions of each operation on it.
 if(QUOIT_HEAP_JEMALLOC AND TARGET crash_heap_kill)
@@ -99,8 +112,9 @@ if(QUOIT_HEAP_JEMALLOC AND TARGET crash_heap_kill)
 		crash-heap-stop crash crash_heap_kill --kind mpmc --peers 3 --rounds 30 --stop
 	)
 	if(NOT QUOIT_SANITIZE)
-		# Those that move whole payloads step through every byte of them: by hand.
-		foreach(op reserve-units reserve-arena commit discard collect sweep reap peek advance)
+		# Those that move whole payloads, and the end of the arena, are long: by hand.
+		foreach(op reserve-units reserve-arena commit discard collect sweep reclaim reap peek advance
+				close-consumer)
 			quoit_add_program_test(
 				crash-heap-step-${op} crash crash_heap_step --op ${op} --every 199 --from 7
 			)

@@ -2,14 +2,12 @@
 /*
  * Killed at every instruction of an operation on the heap.
  *
- * A victim comes into position, is single-stepped (ptrace) k instructions into the operation, and
- * killed; then k + --every, to the operation's return (far from its beginning in longer strides,
- * unless --every is 1). After each death everything that had been
- * committed is read, once, and the whole section can be had in one piece by a successor: no unit
- * and no block is lost, wherever it died. It needs x86-64.
+ * The operation is single-stepped once; then a fresh victim on a fresh ring is brought to each
+ * instruction of that path, as in step.c, and killed there; with --every N to each N-th. After each
+ * death everything that had been committed is read, once, and the whole section can be had in one
+ * piece by a successor: no unit and no block is lost, wherever it died. It needs x86-64.
  */
 #include <getopt.h>
-#include <sys/ptrace.h>
 
 #include <quoit/inspect.h>
 
@@ -17,14 +15,17 @@
 
 #if defined(__x86_64__)
 
+#include "tests/crash/step_trace.h"
+
 #define UNIT  65536u
 #define UNITS 8
 
 static struct {
 	enum quoit_kind kind;
 	const char *operation;
-	unsigned every, from;
-} options = {.every = 1};
+	unsigned every, from, to;
+} options = {.every = 1, .to = UINT32_MAX};
+static struct trace trace;
 
 _Noreturn static void fail(const char *what, long long a, long long b)
 {
@@ -91,6 +92,7 @@ struct operation {
 	unsigned sent;   /* records in the ring before it */
 	unsigned taken;  /* that were taken after that, by the other side */
 	bool after_dead; /* a producer has died before, with what it had sent */
+	bool idle;       /* a living producer has sent it, and does not come back: MPMC */
 	bool by_name;    /* only if asked for: takes minutes */
 	void (*before)(struct world *w);
 	void (*run)(struct world *w);
@@ -182,20 +184,35 @@ static void open_producer(struct world *w)
 	CHILD_CHECK(quoit_producer_open(w->q, &w->p) == 0);
 }
 
+static void close_consumer(struct world *w)
+{
+	quoit_consumer_close(w->c);
+}
+
+/* Without room for long enough to look at what others have lent. */
+static void run_short(struct world *w)
+{
+	open_producer(w);
+	CHILD_CHECK(quoit_reserve(w->p, UNITS * UNIT, &w->payload) == -EAGAIN);
+	test_sleep_ms(12);
+}
+
 static const struct operation operations[] = {
-	{"reserve-units", false, false, 0, 2, 0, false, false, nothing, reserve_unit},
-	{"reserve-arena", false, false, 0, 2, 0, false, false, warm, reserve_small},
-	{"first-arena", false, false, 0, 0, 0, false, true, nothing, reserve_small},
-	{"commit", false, true, 0, 5, 0, false, false, filled_unit, commit},
-	{"discard", false, false, 0, 2, 0, false, false, filled, discard},
-	{"send", false, true, 0, 5, 0, false, false, prepare, send_unit},
-	{"collect", false, false, 0, 5, 5, false, false, nothing, reserve_most},
-	{"sweep", false, false, 0, 5, 5, true, false, open_producer, reserve_most},
-	{"reap", false, false, 0, 3, 0, true, false, nothing, open_producer},
-	{"close", false, false, 0, 5, 2, false, false, filled, close_producer},
-	{"peek", true, false, 0, 3, 0, false, false, nothing, peek},
-	{"advance", true, false, 1, 3, 0, false, false, peek, advance},
-	{"recv", true, false, 1, 3, 0, false, false, nothing, receive},
+	{"reserve-units", false, false, 0, 2, 0, false, false, false, nothing, reserve_unit},
+	{"reserve-arena", false, false, 0, 2, 0, false, false, false, warm, reserve_small},
+	{"first-arena", false, false, 0, 0, 0, false, false, true, nothing, reserve_small},
+	{"commit", false, true, 0, 5, 0, false, false, false, filled_unit, commit},
+	{"discard", false, false, 0, 2, 0, false, false, false, filled, discard},
+	{"send", false, true, 0, 5, 0, false, false, false, prepare, send_unit},
+	{"collect", false, false, 0, 5, 5, false, false, false, nothing, reserve_most},
+	{"sweep", false, false, 0, 5, 5, true, false, false, open_producer, reserve_most},
+	{"reclaim", false, false, 0, 5, 5, false, true, false, run_short, reserve_most},
+	{"reap", false, false, 0, 3, 0, true, false, false, nothing, open_producer},
+	{"close", false, false, 0, 5, 2, false, false, false, filled, close_producer},
+	{"peek", true, false, 0, 3, 0, false, false, false, nothing, peek},
+	{"advance", true, false, 1, 3, 0, false, false, false, peek, advance},
+	{"close-consumer", true, false, 0, 3, 0, false, false, false, peek, close_consumer},
+	{"recv", true, false, 1, 3, 0, false, false, false, nothing, receive},
 };
 
 /* ---- one run -------------------------------------------------------------------------------- */
@@ -203,6 +220,7 @@ static const struct operation operations[] = {
 struct victim {
 	const struct operation *op;
 	const char *name;
+	struct ledger *ledger;
 	_Atomic uint32_t *go; /* 1: the other side has done its part */
 	bool early;           /* only send, and die */
 };
@@ -215,7 +233,7 @@ static int victim(void *arg)
 	CHILD_CHECK(quoit_attach(v->name, NULL, &w.q) == 0);
 	if (v->op->consumer) {
 		CHILD_CHECK(quoit_consumer_open(w.q, &w.c) == 0);
-	} else if (v->early || !v->op->after_dead) {
+	} else if (v->early || (!v->op->after_dead && !v->op->idle)) {
 		CHILD_CHECK(quoit_producer_open(w.q, &w.p) == 0);
 		for (uint64_t i = 0; i < v->op->sent; i++)
 			put(w.p, i);
@@ -228,38 +246,35 @@ static int victim(void *arg)
 	memset(w.buf, 0, 4 * UNIT); /* no page faults on the way */
 	v->op->before(&w);
 	CHILD_CHECK(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
-	raise(SIGSTOP);
+	raise(SIGTRAP);
 	v->op->run(&w);
-	raise(SIGSTOP);
+	atomic_store(&v->ledger->returned, 1);
 	for (;;)
 		pause();
 }
 
-/* Step k instructions; returns how many there were before the second mark. */
-static uint64_t step_and_kill(pid_t pid, uint64_t k)
+/* Bring it to instruction k and kill it there; or, with k < 0, note all of its path. */
+static enum stop step_and_kill(pid_t pid, const struct ledger *l, int64_t k)
 {
-	uint64_t n = 0;
+	enum stop s;
 	int status;
 
 	MUST(waitpid(pid, &status, 0) == pid);
-	if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGSTOP)
+	if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP)
 		fail("a victim did not come into position", status, 0);
-	while (n < k) {
-		MUST(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == 0);
-		MUST(waitpid(pid, &status, 0) == pid);
-		if (!WIFSTOPPED(status))
-			fail("a victim left by itself", status, (long long)n);
-		if (WSTOPSIG(status) == SIGSTOP)
-			break;
-		n++;
-	}
+	ticks(true);
+	s = k < 0 ? trace_all(&trace, pid, l, NULL, NULL)
+		  : go_to(&trace, pid, l, (uint32_t)k, NULL, NULL);
+	ticks(false);
+	if (s == BROKEN || s == HANGS || (k < 0 && s != RETURNED))
+		fail("a victim left by itself, or hangs", s, k);
 	MUST(kill(pid, SIGKILL) == 0);
 	MUST(test_wait(pid) == 128 + SIGKILL);
-	return n;
+	return s;
 }
 
 static void check_after(struct test_ring *r, struct quoit_consumer *c, const struct operation *op,
-			uint64_t k)
+			int64_t k)
 {
 	struct quoit_heap_stats h = {.size = sizeof(h)};
 	unsigned found = 0, expected = op->sent - op->taken, first = op->taken;
@@ -270,7 +285,7 @@ static void check_after(struct test_ring *r, struct quoit_consumer *c, const str
 	int result;
 
 	if (c == NULL && quoit_consumer_open(r->q, &c) != 0)
-		fail("opening a consumer", (long long)k, 0);
+		fail("opening a consumer", k, 0);
 	for (;;) {
 		seq = take(c, &result);
 		if (seq == UINT64_MAX && result == -EOWNERDEAD)
@@ -280,102 +295,139 @@ static void check_after(struct test_ring *r, struct quoit_consumer *c, const str
 		if (found == 0 && seq > first && seq - first <= op->takes)
 			expected -= (unsigned)seq - first, first = (unsigned)seq;
 		if (seq != first + found)
-			fail("a record that was not to come", (long long)seq, (long long)k);
+			fail("a record that was not to come", (long long)seq, k);
 		found++;
 	}
 	if (result != -EAGAIN && result != 0)
-		fail("peek", result, (long long)k);
+		fail("peek", result, k);
 	if (found < expected - (op->takes != 0 && expected == 1) || found > expected + op->may_add)
-		fail("records are missing, or too many", found, (long long)k);
+		fail("records are missing, or too many", found, k);
 	if (quoit_inspect_open(r->name, NULL, NULL, &v) != 0 || quoit_producer_open(r->q, &p) != 0)
-		fail("opening a producer", (long long)k, 0);
+		fail("opening a producer", k, 0);
 	result = quoit_reserve(p, UNITS * UNIT, &payload);
 	if (result != 0) {
 		MUST(quoit_get_heap_stats(r->q, &h) == 0);
-		fail("the section is not whole again", (long long)k, (long long)h.free);
+		fail("the section is not whole again", k, (long long)h.free);
 	}
 	if (quoit_inspect_check(v, NULL, NULL) != 0)
-		fail("the check finds problems", (long long)k, 0);
+		fail("the check finds problems", k, 0);
 	quoit_inspect_close(v);
 	quoit_producer_close(p);
 	quoit_consumer_close(c);
 	MUST(quoit_get_heap_stats(r->q, &h) == 0);
 	if (h.free != h.total)
-		fail("units are left", (long long)k, (long long)h.free);
+		fail("units are left", k, (long long)h.free);
 }
 
-/* One death at instruction k; returns how many instructions the victim did. */
-static uint64_t one(const struct operation *op, uint64_t k)
+/* The idle one goes on: what it had is not all its own any more. */
+static void go_on_idle(struct quoit_producer *p, struct quoit_consumer *c, unsigned sent)
+{
+	for (unsigned i = 0; i < 2 * 5u; i++) {
+		struct timespec deadline = quoit_deadline_ms(5000);
+		int result = quoit_producer_wait(p, len_of(sent + i), &deadline);
+
+		if (result != 0)
+			fail("an idle producer gets no room", result, i);
+		put(p, sent + i);
+		do /* the death is told once */
+			if (take(c, &result) == sent + i)
+				break;
+		while (result == -EOWNERDEAD);
+		if (result != 1)
+			fail("a record of an idle producer", result, i);
+	}
+}
+
+static struct quoit_options ring_options(void)
 {
 	struct quoit_options o = test_options(options.kind);
-	struct victim v = {.op = op, .go = test_shared(4096)};
-	struct quoit_producer *p = NULL;
-	struct quoit_consumer *c = NULL;
-	struct test_ring r;
-	uint64_t n;
-	pid_t pid;
-	int result;
 
 	o.capacity = 4096;
 	o.slot_size = options.kind == QUOIT_MPMC ? 64 : 0;
 	o.peers = options.kind == QUOIT_MPMC ? 4 : 0;
 	o.heap_size = UNITS * UNIT;
+	return o;
+}
+
+/* A producer that dies with what it has sent. */
+static void one_dead(struct victim *v)
+{
+	pid_t pid;
+
+	v->early = true;
+	pid = test_spawn(victim, v);
+	MUST(test_wait_flag(v->go, 1, 5000));
+	test_kill(pid);
+	v->early = false;
+	atomic_store(v->go, 0);
+}
+
+/* One death at instruction k, or, with k < 0, after the operation. STOPPED: it died there. */
+static enum stop one(const struct operation *op, int64_t k)
+{
+	struct victim v = {
+		.op = op, .go = test_shared(4096), .ledger = test_shared(sizeof(*v.ledger))};
+	struct quoit_options o = ring_options();
+	struct quoit_producer *p = NULL;
+	struct quoit_consumer *c = NULL;
+	struct test_ring r;
+	enum stop s;
+	pid_t pid;
+	int result;
+
 	test_ring_make(&r, QUOIT_MEMFD, &o);
 	v.name = r.name;
-	if (op->consumer) {
+	if (op->consumer || op->idle) {
 		MUST(quoit_producer_open(r.q, &p) == 0);
 		for (uint64_t i = 0; i < op->sent; i++)
 			put(p, i);
-	} else {
+	}
+	if (!op->consumer)
 		MUST(quoit_consumer_open(r.q, &c) == 0);
-	}
-	if (op->after_dead) {
-		v.early = true;
-		pid = test_spawn(victim, &v);
-		MUST(test_wait_flag(v.go, 1, 5000));
-		test_kill(pid);
-		v.early = false;
-		atomic_store(v.go, 0);
-	}
+	if (op->after_dead)
+		one_dead(&v);
 	pid = test_spawn(victim, &v);
 	MUST(test_wait_flag(v.go, 1, 5000));
 	for (uint64_t i = 0; i < op->taken; i++)
 		if (take(c, &result) != i)
 			fail("in position", (long long)i, result);
 	atomic_store(v.go, 2);
-	n = step_and_kill(pid, k);
+	s = step_and_kill(pid, v.ledger, k);
+	if (op->idle)
+		go_on_idle(p, c, op->sent);
 	if (p != NULL)
 		quoit_producer_close(p);
 	check_after(&r, c, op, k);
 	munmap(v.go, 4096);
+	munmap(v.ledger, sizeof(*v.ledger));
 	test_ring_drop(&r);
-	return n;
+	return s;
 }
 
 static void run(const struct operation *op)
 {
-	uint64_t kills = 0, k = options.from, at, n;
+	uint64_t kills = 1, elsewhere = 0;
 
+	if (op->idle && options.kind == QUOIT_SPSC)
+		return;
 	options.operation = op->name;
-	do {
-		at = k;
-		n = one(op, at);
+	/* Twice: the first time resolves symbols of libraries, here as well as there. */
+	(void)one(op, -1);
+	(void)one(op, -1);
+	for (uint32_t k = options.from; k < trace.n && k <= options.to; k += options.every) {
+		elsewhere += one(op, k) != STOPPED;
 		kills++;
-		/* A sample thins out on long ways: jemalloc's first arena is one. */
-		k += options.every > 1 && k / 16 > options.every ? k / 16 : options.every;
-	} while (n == at);
-	printf("heap_step %s %s: %llu instructions, %llu kills: ok\n",
-	       quoit_kind_name(options.kind), op->name, (unsigned long long)n,
-	       (unsigned long long)kills);
+	}
+	printf("heap_step %s %s: %u instructions, %llu kills, %llu of them elsewhere: ok\n",
+	       quoit_kind_name(options.kind), op->name, trace.n, (unsigned long long)kills,
+	       (unsigned long long)elsewhere);
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option table[] = {{"kind", 1, NULL, 'k'},
-					      {"op", 1, NULL, 'o'},
-					      {"every", 1, NULL, 'e'},
-					      {"from", 1, NULL, 'f'},
-					      {NULL, 0, NULL, 0}};
+	static const struct option table[] = {{"kind", 1, NULL, 'k'},  {"op", 1, NULL, 'o'},
+					      {"every", 1, NULL, 'e'}, {"from", 1, NULL, 'f'},
+					      {"to", 1, NULL, 't'},    {NULL, 0, NULL, 0}};
 	const char *wanted = NULL;
 	int o;
 
@@ -388,6 +440,8 @@ int main(int argc, char **argv)
 			options.every = (unsigned)atoi(optarg);
 		else if (o == 'f')
 			options.from = (unsigned)atoi(optarg);
+		else if (o == 't')
+			options.to = (unsigned)atoi(optarg);
 		else
 			return 64;
 	}

@@ -25,14 +25,18 @@ static struct {
 struct samples {
 	unsigned n;
 	int64_t ns[KILLS_MAX];
+	/* The same without the time in which those on the way could have run and had no processor;
+	 * negative: not known. */
+	int64_t running_ns[KILLS_MAX];
 };
 
 static bool printed; /* a line of JSON, or the table's head */
 
-static void add_sample(struct samples *s, int64_t ns)
+static void add_sample(struct samples *s, int64_t ns, int64_t running_ns)
 {
 	MUST(s->n < KILLS_MAX);
-	s->ns[s->n++] = ns;
+	s->ns[s->n] = ns;
+	s->running_ns[s->n++] = running_ns;
 }
 
 static int by_value(const void *a, const void *b)
@@ -43,34 +47,49 @@ static int by_value(const void *a, const void *b)
 }
 
 /* Sorts. The smallest value that a share q of all do not exceed. */
-static double quantile_us(struct samples *s, double q)
+static double quantile_us(int64_t *ns, unsigned n, double q)
 {
-	double rank = q * s->n;
+	double rank = q * n;
 	unsigned i = (unsigned)rank;
 
-	qsort(s->ns, s->n, sizeof(s->ns[0]), by_value);
+	qsort(ns, n, sizeof(ns[0]), by_value);
 	i = (double)i < rank ? i : i - (i != 0);
-	return (double)s->ns[i < s->n ? i : s->n - 1] / 1e3;
+	return (double)ns[i < n ? i : n - 1] / 1e3;
+}
+
+static void print_running(struct samples *s)
+{
+	double p99 = quantile_us(s->running_ns, s->n, 0.99);
+	double max = quantile_us(s->running_ns, s->n, 1);
+
+	if (s->running_ns[0] < 0)
+		return;
+	printf(options.json ? ", \"running_p99_us\": %.1f, \"running_max_us\": %.1f"
+			    : " %12.1f %12.1f",
+	       p99, max);
 }
 
 static void print_samples(enum quoit_kind kind, enum quoit_wait wait, const char *what,
 			  struct samples *s)
 {
 	const char *w = wait != 0 ? quoit_wait_name(wait) : "-";
-	double p50 = quantile_us(s, 0.5), p99 = quantile_us(s, 0.99), max = quantile_us(s, 1);
+	double p50 = quantile_us(s->ns, s->n, 0.5);
+	double p99 = quantile_us(s->ns, s->n, 0.99), max = quantile_us(s->ns, s->n, 1);
 
 	if (options.json) {
 		printf("%s{\"what\": \"%s\", \"kind\": \"%s\", \"wait\": \"%s\", \"runs\": %u, "
-		       "\"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}",
+		       "\"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f",
 		       printed ? ",\n" : "[\n", what, quoit_kind_name(kind), w, s->n, p50, p99,
 		       max);
 	} else {
 		if (!printed)
-			printf("%-12s %-5s %-8s %5s %12s %12s %12s\n", "what", "kind", "wait",
-			       "runs", "p50 us", "p99 us", "max us");
-		printf("%-12s %-5s %-8s %5u %12.1f %12.1f %12.1f\n", what, quoit_kind_name(kind), w,
+			printf("%-12s %-5s %-8s %5s %12s %12s %12s %12s %12s\n", "what", "kind",
+			       "wait", "runs", "p50 us", "p99 us", "max us", "running p99", "max");
+		printf("%-12s %-5s %-8s %5u %12.1f %12.1f %12.1f", what, quoit_kind_name(kind), w,
 		       s->n, p50, p99, max);
 	}
+	print_running(s);
+	printf(options.json ? "}" : "\n");
 	printed = true;
 	fflush(stdout);
 }

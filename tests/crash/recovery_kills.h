@@ -18,9 +18,7 @@
 #ifndef QUOIT_TESTS_CRASH_RECOVERY_KILLS_H
 #define QUOIT_TESTS_CRASH_RECOVERY_KILLS_H
 
-#include <fcntl.h>
-
-#include "crash/recovery.h"
+#include "crash/recovery_waits.h"
 #include "ring/ring.h"
 
 #define PATIENCE_MS 5000
@@ -53,7 +51,9 @@ struct scene {
 	struct test_ring ring;
 	struct stage *stage;
 	int cue[2];
+	pid_t waiter;
 	struct quoit_producer *p; /* ours, where the scene needs one */
+	struct waits waits;
 	uint64_t sent, seed;
 	struct samples samples;
 };
@@ -190,9 +190,16 @@ static void any_phase(struct scene *s)
 
 static void await_result(struct scene *s, uint32_t round, int64_t begin, const char *what)
 {
+	int64_t took, running = -1;
+
 	if (!test_wait_flag(&s->stage->done, round, PATIENCE_MS))
 		fail(what, round, 0);
-	add_sample(&s->samples, s->stage->done_ns - begin);
+	took = s->stage->done_ns - begin;
+	if (s->waits.n != 0) {
+		running = took - end_waits(&s->waits);
+		running = running > 0 ? running : 0; /* two may have waited at one time */
+	}
+	add_sample(&s->samples, took, running);
 }
 
 static void send_one(struct scene *s)
@@ -241,6 +248,7 @@ static void other_round(struct scene *s, uint32_t round)
 
 	atomic_store(&s->stage->go, round);
 	any_phase(s);
+	watch_waits(&s->waits, (const pid_t[]){getpid(), s->waiter}, 2);
 	begin = test_now_ns();
 	MUST(kill(victim, SIGKILL) == 0);
 	send_one(s);
@@ -255,6 +263,7 @@ static void succeed(struct scene *s, uint32_t round, enum quoit_role role)
 {
 	bool producer = role == QUOIT_ROLE_PRODUCER;
 	pid_t victim, successor;
+	siginfo_t gone;
 	int64_t begin;
 
 	if (!producer)
@@ -266,10 +275,14 @@ static void succeed(struct scene *s, uint32_t round, enum quoit_role role)
 		fail("the successor does not get there", role, 0);
 	atomic_store(&s->stage->go, round);
 	test_sleep_ms(5); /* everybody sleeps */
+	watch_waits(&s->waits, (const pid_t[]){getpid(), victim, successor, s->waiter},
+		    producer ? 4 : 3);
 	begin = test_now_ns();
-	test_kill(victim);
+	MUST(kill(victim, SIGKILL) == 0);
+	MUST(waitid(P_PID, (id_t)victim, &gone, WEXITED | WNOWAIT) == 0);
 	MUST(write(s->cue[1], "", 1) == 1);
 	await_result(s, round, begin, "the successor's record does not come");
+	MUST(test_wait(victim) == 128 + SIGKILL);
 	if (s->stage->value != (producer ? 7 : s->sent))
 		fail("another record than the successor's", (long long)s->stage->value, role);
 	if (test_wait(successor) != 0)
@@ -302,7 +315,7 @@ static void reap_round(struct scene *s, uint32_t round)
 	MUST(quoit__lock_open(s->ring.q, &lock) == 0);
 	begin = test_now_ns();
 	reaped = quoit__reap(s->ring.q, &lock, UINT32_MAX, &counters);
-	add_sample(&s->samples, test_now_ns() - begin);
+	add_sample(&s->samples, test_now_ns() - begin, -1);
 	quoit__lock_close(&lock);
 	if (reaped != 1 || counters.deaths != 1)
 		fail("dead peers found", reaped, (long long)counters.deaths);
@@ -354,15 +367,14 @@ static void measure_told(enum quoit_kind kind, enum quoit_wait wait, bool consum
 {
 	const char *what = consumer ? "told-consumer" : "told-producer";
 	struct scene *s = &scene;
-	pid_t waiter;
 
 	if (!wanted(what))
 		return;
 	open_scene(s, kind, wait);
-	waiter = enter(s, consumer ? QUOIT_ROLE_CONSUMER : QUOIT_ROLE_PRODUCER, WAIT_DEATH);
+	s->waiter = enter(s, consumer ? QUOIT_ROLE_CONSUMER : QUOIT_ROLE_PRODUCER, WAIT_DEATH);
 	for (unsigned i = 1; i <= options.kills; i++)
 		told_round(s, i, consumer ? QUOIT_ROLE_PRODUCER : QUOIT_ROLE_CONSUMER);
-	test_kill(waiter);
+	test_kill(s->waiter);
 	close_scene(s, consumer ? options.kills : 1, consumer ? 1 : options.kills);
 	print_samples(kind, wait, what, &s->samples);
 }
@@ -371,16 +383,15 @@ static void measure_mpmc(enum quoit_wait wait, const char *what,
 			 void (*round)(struct scene *, uint32_t), bool loans)
 {
 	struct scene *s = &scene;
-	pid_t waiter;
 
 	if (!wanted(what))
 		return;
 	open_scene(s, QUOIT_MPMC, wait);
 	MUST(quoit_producer_open(s->ring.q, &s->p) == 0);
-	waiter = enter(s, QUOIT_ROLE_CONSUMER, WAIT_RECORD);
+	s->waiter = enter(s, QUOIT_ROLE_CONSUMER, WAIT_RECORD);
 	for (unsigned i = 1; i <= options.kills; i++)
 		round(s, i);
-	test_kill(waiter);
+	test_kill(s->waiter);
 	close_scene(s, loans ? 0 : options.kills, loans ? options.kills + 1 : 1);
 	print_samples(QUOIT_MPMC, wait, what, &s->samples);
 }
@@ -388,15 +399,14 @@ static void measure_mpmc(enum quoit_wait wait, const char *what,
 static void measure_successor(enum quoit_kind kind, enum quoit_wait wait)
 {
 	struct scene *s = &scene;
-	pid_t waiter;
 
 	if (!wanted("successor"))
 		return;
 	open_scene(s, kind, wait);
-	waiter = enter(s, QUOIT_ROLE_CONSUMER, WAIT_RECORD);
+	s->waiter = enter(s, QUOIT_ROLE_CONSUMER, WAIT_RECORD);
 	for (unsigned i = 1; i <= options.kills; i++)
 		successor_round(s, i);
-	test_kill(waiter);
+	test_kill(s->waiter);
 	close_scene(s, options.kills, 1);
 	print_samples(kind, wait, "successor", &s->samples);
 }
@@ -460,7 +470,7 @@ static void measure_visits(enum quoit_kind kind)
 		if (test_wait(test_spawn(visitor_main, &a)) != 0)
 			fail("a visitor failed", i, 0);
 		for (unsigned k = 0; k < 4; k++)
-			add_sample(&samples[k], s->stage->visit_ns[k]);
+			add_sample(&samples[k], s->stage->visit_ns[k], -1);
 	}
 	close_scene(s, 0, 0);
 	for (unsigned k = 0; k < 4; k++)

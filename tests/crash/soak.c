@@ -13,12 +13,13 @@
  * --sabotage plants a fault of each kind, to see it noticed.
  */
 #include <getopt.h>
+#include <sys/time.h>
 
 #include "crash/soak_reckon.h"
 
 #define SEND_RATE  4000u /* numbers for so many records of one producer each millisecond */
-#define GRACE_S    120u  /* for a ring to end, after its time */
-#define MPMC_SLOTS 128u  /* more than all can hold at one time */
+#define RUN_MS_MAX 7200000u
+#define MPMC_SLOTS 128u /* more than all can hold at one time */
 #define SPSC_BYTES 16384u
 
 static const struct fault {
@@ -42,7 +43,7 @@ static const struct fault {
 };
 
 static bool all_faults;
-static volatile sig_atomic_t supervisor, interrupted, asked;
+static volatile sig_atomic_t supervisor, interrupted, asked, ticks_left;
 
 /* ---- one ring, in a process of its own ------------------------------------------------------ */
 
@@ -81,7 +82,7 @@ static void on_hang(int number)
 {
 	(void)number;
 	describe();
-	fail("hangs", tally->run_ns / MS, (long long)taken_so_far());
+	fail("not done in time: ms run, records", tally->run_ns / MS, (long long)taken_so_far());
 }
 
 static int supervise(void *arg)
@@ -93,6 +94,7 @@ static int supervise(void *arg)
 	signal(SIGINT, SIG_IGN);
 	books.seed = options.seed + tally->rings;
 	numbers = *ms * (uint64_t)SEND_RATE + 1000;
+	numbers = numbers < UINT32_MAX ? numbers : UINT32_MAX; /* see entry() */
 	ledger = test_shared(sizeof(*ledger));
 	entries = test_shared(numbers * options.side[0]);
 	ledger->salt = test_random(&books.seed);
@@ -110,13 +112,40 @@ static int supervise(void *arg)
 /* In the first process. Ask first, then kill; the children of whoever is killed go with it. */
 static void on_signal(int number)
 {
+	if (number == SIGALRM && --ticks_left > 0)
+		return;
 	if (number != SIGALRM)
 		interrupted = number;
 	if (supervisor == 0)
 		_exit(128 + number);
 	kill((pid_t)supervisor, asked ? SIGKILL : SIGTERM);
 	asked = 1;
-	alarm(5);
+	ticks_left = 5;
+}
+
+/* One tick a second, and not one alarm at the end: while we stand still ourselves, with everybody
+ * else on a machine that is stopped, no more than one of them gathers. */
+static void tick(int seconds)
+{
+	const struct itimerval every = {{seconds != 0, 0}, {seconds != 0, 0}};
+
+	ticks_left = seconds;
+	MUST(setitimer(ITIMER_REAL, &every, NULL) == 0);
+}
+
+/* Half-way, everybody stands still for a while, the first process as well; as on a machine that is
+ * stopped. Those that had been stopped before go on a little early. */
+static int freeze(void *arg)
+{
+	const uint32_t *ms = arg;
+
+	test_sleep_ms(*ms / 2);
+	MUST(kill(getppid(), SIGSTOP) == 0);
+	(void)kill(-(pid_t)supervisor, SIGSTOP); /* may be gone */
+	test_sleep_ms(options.freeze_ms);
+	(void)kill(-(pid_t)supervisor, SIGCONT);
+	MUST(kill(getppid(), SIGCONT) == 0);
+	return 0;
 }
 
 /* True if all was as it must be. */
@@ -127,9 +156,11 @@ static bool run_ring(uint32_t ms)
 	memset(verdict, 0, sizeof(*verdict));
 	asked = 0;
 	supervisor = test_spawn(supervise, &ms);
-	alarm(ms / 1000 + GRACE_S);
+	tick((int)(ms / 1000 + options.grace_s));
+	if (options.freeze_ms != 0)
+		MUST(test_wait(test_spawn(freeze, &ms)) == 0);
 	code = test_wait((pid_t)supervisor);
-	alarm(0);
+	tick(0);
 	/* One that was stopped before it could tie its life to its parent's would stay. */
 	(void)kill(-(pid_t)supervisor, SIGKILL);
 	supervisor = 0;
@@ -253,7 +284,8 @@ _Noreturn static void usage(void)
 		"usage: [--kind spsc|mpmc] [--backend shm|sysv|file|memfd] [--wait WAIT]\n"
 		"  [--producers N] [--consumers N] [--seconds S] [--renew S] [--size BYTES|SLOTS]\n"
 		"  [--kill-every MS] [--stop-share PERCENT] [--stall MS] [--start N|wrap]\n"
-		"  [--seed N] [--sabotage NAME|all] [--json] [--quiet]\n");
+		"  [--grace S] [--freeze MS] [--seed N] [--sabotage NAME|all] [--json] "
+		"[--quiet]\n");
 	exit(64);
 }
 
@@ -302,6 +334,12 @@ static void set_option(int c)
 	case 't':
 		options.stall_ms = (unsigned)number;
 		break;
+	case 'g':
+		options.grace_s = (unsigned)number;
+		break;
+	case 'f':
+		options.freeze_ms = (unsigned)number;
+		break;
 	case 'a':
 		options.wrap = strcmp(optarg, "wrap") == 0;
 		options.start = number;
@@ -333,8 +371,9 @@ static void check_options(void)
 			usage();
 	}
 	if ((int)options.kind < 0 || (int)options.wait < 0 || options.backend == 0 ||
-	    options.run_ms < 1 || options.run_ms > 600000 || options.stop_percent > 100 ||
-	    (options.size & (options.size - 1)) != 0 ||
+	    options.run_ms < 1 || options.run_ms > RUN_MS_MAX || options.grace_s < 1 ||
+	    options.grace_s > RUN_MS_MAX / 1000 || options.freeze_ms > RUN_MS_MAX ||
+	    options.stop_percent > 100 || (options.size & (options.size - 1)) != 0 ||
 	    (options.wait != 0 && !test_can_wait(options.backend, options.wait)))
 		usage();
 }
@@ -352,6 +391,8 @@ int main(int argc, char **argv)
 					      {"kill-every", 1, NULL, 'e'},
 					      {"stop-share", 1, NULL, 'p'},
 					      {"stall", 1, NULL, 't'},
+					      {"grace", 1, NULL, 'g'},
+					      {"freeze", 1, NULL, 'f'},
 					      {"start", 1, NULL, 'a'},
 					      {"seed", 1, NULL, 'r'},
 					      {"sabotage", 1, NULL, 'x'},

@@ -18,8 +18,8 @@
 #define SIDE_MAX  8u
 #define PEERS_MAX (2 * SIDE_MAX)
 #define BATCH     8u
-#define LEN_MAX   640u /* over 512: an MPMC consumer lends it while it copies */
-#define LATES_MAX 65536u
+#define LEN_MAX   640u       /* over 512: an MPMC consumer lends it while it copies */
+#define LATES_MAX (1u << 22) /* some 4,000 come in a minute */
 
 /* Faults that the soak must notice: planted in its own processes, or in the ring. */
 enum sabotage {
@@ -50,6 +50,8 @@ static struct {
 	uint64_t start;
 	bool wrap; /* start: so that every ring passes the end of its positions */
 	unsigned stall_ms;
+	unsigned grace_s;   /* for a ring to end, after its time */
+	unsigned freeze_ms; /* everybody stands still for so long, once in each ring's life */
 	enum sabotage sabotage;
 	bool json, quiet;
 } options = {.kind = QUOIT_MPMC,
@@ -57,7 +59,8 @@ static struct {
 	     .run_ms = 10000,
 	     .kill_ms = 4,
 	     .stop_percent = 25,
-	     .stall_ms = 20000};
+	     .stall_ms = 20000,
+	     .grace_s = 120};
 
 /* ---- the ledger ----------------------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@
 #ifndef QUOIT_TESTS_CRASH_SOAK_SUPERVISE_H
 #define QUOIT_TESTS_CRASH_SOAK_SUPERVISE_H
 
+#include "crash/running.h"
 #include "crash/soak_life.h"
 #include "ring/ring.h"
 
@@ -15,7 +16,6 @@
 
 #define MS           INT64_C(1000000)
 #define SABOTAGE_NS  (100 * MS) /* when faults begin: everybody is at work */
-#define AWAY_NS      (1000 * MS)
 #define GLANCE_NS    (5 * MS)
 #define COME_UP_NS   (30000 * MS) /* on a machine where many wait for a processor */
 #define HANG_NS      (200 * MS)   /* long enough for a standstill that was planted */
@@ -68,19 +68,6 @@ static bool is_producer(unsigned peer)
 static uint64_t below(uint64_t n)
 {
 	return test_random(&books.seed) % n;
-}
-
-/* The clock, but for time in which we did not run at all: a machine that stood still, a process
- * group that was frozen. Nobody else ran either. */
-static int64_t running_ns(void)
-{
-	static int64_t last, away;
-	int64_t now = test_now_ns();
-
-	if (last != 0 && now - last > AWAY_NS)
-		away += now - last;
-	last = now;
-	return now - away;
 }
 
 /* ---- starting and burying ------------------------------------------------------------------- */
@@ -385,7 +372,7 @@ static bool used_up(void)
 
 static void disturb(uint32_t ms)
 {
-	int64_t begin = running_ns(), now = begin, next = begin, second = 1;
+	int64_t begin = running_ns(), now = begin, next = begin, second = 1, ran = tally->run_ns;
 	uint64_t mean = (uint64_t)(options.kill_ms * 1e6);
 	bool armed = options.sabotage == NONE;
 
@@ -414,8 +401,8 @@ static void disturb(uint32_t ms)
 			tell(second++);
 		nap(mean != 0 ? next - now : MS);
 		now = running_ns();
+		tally->run_ns = ran + now - begin;
 	}
-	tally->run_ns += now - begin;
 }
 
 /* Everybody goes on, comes up, and ends; whoever reads, at the end of the stream. */

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 
 #include "ring/ring.h"
+#include "tests/crash/running.h"
 #include "tests/support.h"
 
 /* Who wrote a record. */

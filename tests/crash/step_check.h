@@ -39,7 +39,7 @@ static inline void check_sleeper(struct world *w, bool returned)
 	struct ledger *l = w->l;
 	uint32_t n, least, most;
 
-	if (!test_wait_flag(&l->told, 1, 2000)) {
+	if (!running_wait_flag(&l->told, 1, 2000)) {
 		fail(w, "the sleeping peer was not told within 2 s");
 		test_kill(w->sleeper);
 		return;
@@ -67,7 +67,7 @@ static inline void check_sleeper(struct world *w, bool returned)
 /* Read all there is; wait a little for news of a death that must come. */
 static inline void read_all(struct world *w, struct quoit_consumer *c, uint32_t least)
 {
-	int64_t end = test_now_ns() + INT64_C(2000000000);
+	int64_t end = running_ns() + INT64_C(2000000000);
 
 	for (;;) {
 		int r = read_one(w, c);
@@ -78,7 +78,7 @@ static inline void read_all(struct world *w, struct quoit_consumer *c, uint32_t 
 			fail(w, "reading: %s", quoit_strerror(r));
 			return;
 		}
-		if (r == -EAGAIN && test_now_ns() > end)
+		if (r == -EAGAIN && running_ns() > end)
 			return;
 		if (r == -EAGAIN)
 			test_sleep_ms(1);
@@ -88,7 +88,7 @@ static inline void read_all(struct world *w, struct quoit_consumer *c, uint32_t 
 /* Write until the ring is full; wait a little for news that must come. */
 static inline void write_all(struct world *w, struct quoit_producer *p, uint32_t least)
 {
-	int64_t end = test_now_ns() + INT64_C(2000000000);
+	int64_t end = running_ns() + INT64_C(2000000000);
 
 	for (;;) {
 		int r = w->sure[SURVIVOR] + 8 < SEQS ? write_one(w, p, SURVIVOR) : -EAGAIN;
@@ -99,7 +99,7 @@ static inline void write_all(struct world *w, struct quoit_producer *p, uint32_t
 			fail(w, "writing: %s", quoit_strerror(r));
 			return;
 		}
-		if (r == -EAGAIN && test_now_ns() > end)
+		if (r == -EAGAIN && running_ns() > end)
 			return;
 		if (r == -EAGAIN)
 			test_sleep_ms(1);
@@ -134,10 +134,10 @@ static inline unsigned rows_in_use(const struct quoit *q)
 /* Survivors that have just looked after their peers do so again a little later. */
 static inline void wait_for_reaping(struct world *w)
 {
-	int64_t end = test_now_ns() + NEWS_MS * INT64_C(1000000);
+	int64_t end = running_ns() + NEWS_MS * INT64_C(1000000);
 	unsigned living = (w->sp != NULL) + (w->sc != NULL);
 
-	while (w->sc != NULL && rows_in_use(w->q) > living && test_now_ns() < end) {
+	while (w->sc != NULL && rows_in_use(w->q) > living && running_ns() < end) {
 		test_sleep_ms(1);
 		read_all(w, w->sc, 0);
 	}
@@ -171,13 +171,13 @@ static inline void check_voided(struct world *w, struct quoit_consumer *c)
 
 static inline int open_until(struct world *w, enum quoit_role role)
 {
-	int64_t end = test_now_ns() + INT64_C(1000000000);
+	int64_t end = running_ns() + INT64_C(1000000000);
 	int r;
 
 	do {
 		r = role == QUOIT_ROLE_PRODUCER ? quoit_producer_open(w->q, &w->sp)
 						: quoit_consumer_open(w->q, &w->sc);
-	} while (r == -EBUSY && test_now_ns() < end);
+	} while (r == -EBUSY && running_ns() < end);
 	if (r != 0)
 		fail(w, "a new %s: %s", role == QUOIT_ROLE_PRODUCER ? "producer" : "consumer",
 		     quoit_strerror(r));
@@ -363,11 +363,11 @@ static inline void check_removed(struct world *w)
 	r = quoit_remove(w->made);
 	if (r != 0 && r != -ENOENT)
 		fail(w, "removing again: %s", quoit_strerror(r));
-	end = test_now_ns() + NEWS_MS * INT64_C(1000000);
+	end = running_ns() + NEWS_MS * INT64_C(1000000);
 	do {
 		r = read_one(w, w->sc);
 		s = write_one(w, w->sp, SURVIVOR);
-	} while ((r != -EIDRM || s != -EIDRM) && test_now_ns() < end &&
+	} while ((r != -EIDRM || s != -EIDRM) && running_ns() < end &&
 		 w->sure[SURVIVOR] < SEQS - 1);
 	if (r != -EIDRM || s != -EIDRM)
 		fail(w, "busy peers go on in a removed ring: reading %d, writing %d", r, s);

@@ -66,13 +66,13 @@ static enum where where_is(struct world *w, enum stop s)
 {
 	if (s == BROKEN || s == HANGS)
 		fail(w, s == BROKEN ? "a victim crashed" : "an operation does not end");
-	return s == RETURNED ? AT_END : s == STOPPED ? AT_IT : ASLEEP_BEFORE;
+	return s == RETURNED ? AT_END : s == STOPPED || s == STRAYED ? AT_IT : ASLEEP_BEFORE;
 }
 
 /* To the operation's return. It may have to sleep for a moment, but not for ever. */
 static void finish(struct world *w, pid_t pid, const struct ledger *l, enum where at)
 {
-	int64_t end = test_now_ns() + INT64_C(10000000000);
+	int64_t end = running_ns() + INT64_C(10000000000);
 	enum stop s = ASLEEP;
 
 	if (at == AT_END)
@@ -82,7 +82,7 @@ static void finish(struct world *w, pid_t pid, const struct ledger *l, enum wher
 		breakpoint(pid, 0);
 		MUST(ptrace(PTRACE_CONT, pid, NULL, NULL) == 0);
 	}
-	while (s == ASLEEP && test_now_ns() < end)
+	while (s == ASLEEP && running_ns() < end)
 		s = wait_stop(pid, l);
 	ticks(false);
 	if (s != RETURNED)
@@ -157,12 +157,12 @@ static void account_one(struct world *w, const struct op *op, struct ledger *l, 
 /* Survivors that have just looked after their peers do so again a little later. */
 static void wait_for_reapers(struct world *w)
 {
-	int64_t end = test_now_ns() + INT64_C(2000000000);
+	int64_t end = running_ns() + INT64_C(2000000000);
 	unsigned living = (w->sp != NULL) + (w->sc != NULL);
 
 	if (w->sc != NULL)
 		read_all(w, w->sc, 0);
-	while (w->sc != NULL && rows_in_use(w->q) > living && test_now_ns() < end) {
+	while (w->sc != NULL && rows_in_use(w->q) > living && running_ns() < end) {
 		test_sleep_ms(1);
 		read_all(w, w->sc, 0);
 	}

@@ -5,6 +5,10 @@
  * instruction k by a hardware breakpoint on the latest instruction before k that had not been
  * executed earlier, and by single steps from there: a handful of stops instead of k of them. All
  * runs are forks of one process, so addresses are the same in all, those of libc and the vdso too.
+ *
+ * An instruction that repeats itself (rep stos, thousands of times where memory is cleared) stops a
+ * single step after every turn, but a breakpoint only once. Its first turns count as instructions
+ * of their own, the others do not.
  */
 #ifndef QUOIT_TESTS_STEP_TRACE_H
 #define QUOIT_TESTS_STEP_TRACE_H
@@ -19,10 +23,13 @@
 #define STEPS_MAX  400000u
 #define TICK_US    2000
 #define HANG_TICKS 2500 /* 5 s */
+#define TURNS_KEPT 4u
+#define TURN       UINT32_MAX /* as nth: a later turn of the instruction before */
+#define LOOK_BACK  64u        /* for the best place for a breakpoint */
 
 struct trace {
-	uint64_t ip[STEPS_MAX]; /* of instruction k, before it is executed */
-	uint32_t nth[STEPS_MAX];
+	uint64_t ip[STEPS_MAX];  /* of instruction k, before it is executed */
+	uint32_t nth[STEPS_MAX]; /* the how-manieth visit of that address */
 	uint32_t n;
 	uint32_t visits[1u << 16]; /* while tracing: times seen, by a hash of the address */
 	uint64_t address[1u << 16];
@@ -30,6 +37,7 @@ struct trace {
 
 enum stop {
 	STOPPED,  /* as wanted */
+	STRAYED,  /* elsewhere: this time the path is another */
 	RETURNED, /* the operation has returned */
 	ASLEEP,   /* in a system call that does not return */
 	BROKEN,   /* a signal of its own, or an exit */
@@ -151,14 +159,81 @@ static inline enum stop trace_all(struct trace *t, pid_t pid, const struct ledge
 				  void *arg)
 {
 	enum stop s = STOPPED;
+	uint32_t turns = 0;
 
 	memset(t->address, 0, sizeof(t->address));
 	memset(t->visits, 0, sizeof(t->visits));
-	for (t->n = 0; s == STOPPED && t->n < STEPS_MAX; t->n++) {
-		t->ip[t->n] = instruction_pointer(pid);
-		t->nth[t->n] = count_visit(t, t->ip[t->n]);
+	for (t->n = 0; s == STOPPED && t->n < STEPS_MAX;) {
+		uint64_t ip = instruction_pointer(pid);
+		bool again = t->n != 0 && t->ip[t->n - 1] == ip;
+
+		turns = again ? turns + 1 : 1;
+		if (turns <= TURNS_KEPT) {
+			t->ip[t->n] = ip;
+			t->nth[t->n++] = again ? TURN : count_visit(t, ip);
+		}
 		s = wait_awake(pid, l, step(pid, l), wake, arg);
 	}
+	return s;
+}
+
+/* From instruction i of the trace to the next one. */
+static inline enum stop step_on(const struct trace *t, pid_t pid, const struct ledger *l,
+				uint32_t i)
+{
+	enum stop s = step(pid, l);
+
+	while (s == STOPPED && t->nth[i] == TURN && t->ip[i + 1] != t->ip[i] &&
+	       instruction_pointer(pid) == t->ip[i])
+		s = step(pid, l);
+	return s;
+}
+
+/* How often the address of instruction j is met after instruction `from`, up to j. */
+static inline uint32_t meetings(const struct trace *t, uint32_t from, uint32_t j)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = from + 1; i <= j; i++)
+		n += t->ip[i] == t->ip[j] && t->nth[i] != TURN;
+	return n;
+}
+
+/* Standing at instruction `from`, the way to k with the fewest stops: so many meetings with the
+ * address of a later one, and steps from there. */
+static inline uint32_t best_meeting(const struct trace *t, uint32_t from, uint32_t k,
+				    uint32_t *ret_meetings)
+{
+	uint32_t best = k - from, at = from;
+
+	*ret_meetings = 0;
+	for (uint32_t j = k; j > from && k - j < best && k - j < LOOK_BACK; j--) {
+		uint32_t n = t->nth[j] == TURN ? UINT32_MAX / 2 : meetings(t, from, j);
+
+		if (n + (k - j) < best) {
+			best = n + (k - j);
+			at = j;
+			*ret_meetings = n;
+		}
+	}
+	return at;
+}
+
+/* On to the address for the hits-th time. */
+static inline enum stop run_to(uint64_t address, uint32_t hits, pid_t pid, const struct ledger *l,
+			       wake_fn *wake, void *arg)
+{
+	enum stop s = STOPPED;
+
+	if (hits == 0)
+		return STOPPED;
+	breakpoint(pid, address);
+	for (; hits != 0 && s == STOPPED; hits--) {
+		MUST(ptrace(PTRACE_CONT, pid, NULL, NULL) == 0);
+		s = wait_awake(pid, l, wait_stop(pid, l), wake, arg);
+	}
+	if (s == STOPPED)
+		breakpoint(pid, 0);
 	return s;
 }
 
@@ -170,28 +245,17 @@ static inline enum stop go_to(const struct trace *t, pid_t pid, const struct led
 			      wake_fn *wake, void *arg)
 {
 	uint32_t from = k, hits;
-	enum stop s = STOPPED;
+	enum stop s;
 
-	if (k == 0)
-		return STOPPED;
 	while (from > 0 && t->nth[from] != 1)
 		from--;
-	/* Straight to it, if that is less than stepping. */
-	if (from != k && t->nth[k] <= k - from)
-		from = k;
-	hits = from == 0 ? 0 : t->nth[from];
-	if (hits != 0) {
-		breakpoint(pid, t->ip[from]);
-		for (; hits != 0 && s == STOPPED; hits--) {
-			MUST(ptrace(PTRACE_CONT, pid, NULL, NULL) == 0);
-			s = wait_awake(pid, l, wait_stop(pid, l), wake, arg);
-		}
-		if (s == STOPPED)
-			breakpoint(pid, 0);
-	}
+	s = run_to(t->ip[from], from != 0, pid, l, wake, arg);
+	from = s == STOPPED ? best_meeting(t, from, k, &hits) : from;
+	if (s == STOPPED)
+		s = run_to(t->ip[from], hits, pid, l, wake, arg);
 	for (; s == STOPPED && from < k; from++)
-		s = wait_awake(pid, l, step(pid, l), wake, arg);
-	return s;
+		s = wait_awake(pid, l, step_on(t, pid, l, from), wake, arg);
+	return s == STOPPED && instruction_pointer(pid) != t->ip[k] ? STRAYED : s;
 }
 
 #endif

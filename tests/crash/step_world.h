@@ -173,10 +173,10 @@ static inline bool sleeper_sleeps(const struct world *w)
 
 static inline void wait_for_sleeper(const struct world *w)
 {
-	int64_t end = test_now_ns() + INT64_C(5000000000);
+	int64_t end = running_ns() + INT64_C(5000000000);
 
 	while (!sleeper_sleeps(w)) {
-		MUST(test_now_ns() < end);
+		MUST(running_ns() < end);
 		usleep(200);
 	}
 }
@@ -332,7 +332,7 @@ static inline void world_make(struct world *w, const struct row *row, struct led
 		if (s == DEAD_P || s == DEAD_C) {
 			pid_t pid = test_spawn(predecessor_main, w);
 
-			MUST(test_wait_flag(&l->before_ready, 1, 5000));
+			MUST(running_wait_flag(&l->before_ready, 1, 5000));
 			test_kill(pid);
 			w->sure[PREDECESSOR] = w->maybe[PREDECESSOR] = l->before_sent;
 		}

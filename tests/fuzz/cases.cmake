@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: MIT
 #
 # Hostile segments and hostile peers: every kept input, and made-up ones. By hand, for TARGET attach,
-# image, liar or mutate: fuzz_TARGET --rounds 1000000 --seed N, or, configured with clang and
+# image, liar, mutate or pollset: fuzz_TARGET --rounds 1000000 --seed N, or, configured with clang and
 # -DQUOIT_FUZZER=ON, libfuzzer_TARGET CORPUS tests/fuzz/seeds/TARGET.
 
-# Every file that is mapped lies between guard pages: see harness.h.
+# Everything that is mapped lies between guard pages: see harness.h.
 foreach(source ${sources})
 	get_filename_component(name ${source} NAME_WE)
 	foreach(target fuzz_${name} libfuzzer_${name})
 		if(TARGET ${target})
-			target_link_options(${target} PRIVATE LINKER:--wrap=mmap,--wrap=munmap)
+			target_link_options(
+				${target}
+				PRIVATE
+				LINKER:--wrap=mmap,--wrap=munmap,--wrap=shmat,--wrap=shmdt
+			)
+			# For blocks in the heap that are no whole units.
+			if(QUOIT_HEAP_JEMALLOC)
+				target_link_libraries(${target} PRIVATE ${QUOIT_HEAP_JEMALLOC})
+			endif()
 		endif()
 	endforeach()
 endforeach()
@@ -34,4 +42,5 @@ if(NOT QUOIT_SANITIZE STREQUAL thread)
 	quoit_fuzz_tests(image 1000 1 2)
 	quoit_fuzz_tests(liar 1000 1 2)
 	quoit_fuzz_tests(mutate 150 1)
+	quoit_fuzz_tests(pollset 500 1 2)
 endif()

@@ -3,21 +3,24 @@
  * What the fuzz targets share: mappings between guard pages, buffers that end at one, a clock that
  * does not stand still for pauses, and the main() of ordinary builds.
  *
- * Each target is one file that includes this once. It is linked with --wrap=mmap and --wrap=munmap
- * (cases.cmake), so that every file the library maps lies between two pages that nobody may touch:
- * a read one byte too far is a fault, in builds without sanitizers too. A segment that ends inside
- * a page has the rest of it as slack; the targets use segments of whole pages where they can.
+ * Each target is one file that includes this once. It is linked with --wrap for what maps and
+ * unmaps (cases.cmake), so that every file and every System V segment that the library maps lies
+ * between two pages that nobody may touch: a read one byte too far is a fault, in builds without
+ * sanitizers too. A segment that ends inside a page has the rest of it as slack; the targets use
+ * segments of whole pages where they can.
  */
 #ifndef QUOIT_TESTS_FUZZ_HARNESS_H
 #define QUOIT_TESTS_FUZZ_HARNESS_H
 
 #include <fcntl.h>
 #include <getopt.h>
+#include <sys/shm.h>
 
 #include "support.h"
 
 #define HARNESS_PAGE      ((size_t)4096)
 #define HARNESS_INPUT_MAX 65536
+#define HARNESS_BUFFER    (2 * 65536) /* longer than any record of the rings here */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -36,47 +39,104 @@ void *__real_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offs
 int __real_munmap(void *at, size_t size);
 void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
 int __wrap_munmap(void *at, size_t size);
+void *__real_shmat(int id, const void *at, int flags);
+int __real_shmdt(const void *at);
+void *__wrap_shmat(int id, const void *at, int flags);
+int __wrap_shmdt(const void *at);
 
 /* Mappings with guards. Only the thread that makes the calls maps. */
-static unsigned char *guarded[64];
+struct guarded {
+	unsigned char *at; /* NULL: none */
+	size_t size;
+};
+static struct guarded guarded[256];
 
 static size_t whole_pages(size_t size)
 {
 	return (size + HARNESS_PAGE - 1) / HARNESS_PAGE * HARNESS_PAGE;
 }
 
-void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
+/* Room for `size` bytes with a guard in front and behind, or NULL. */
+static struct guarded *guarded_room(size_t size)
 {
-	unsigned char *room;
-	unsigned i = 0;
+	struct guarded *g = guarded, *end = guarded + TEST_COUNT(guarded);
+	void *room;
 
-	while (i < TEST_COUNT(guarded) && guarded[i] != NULL)
-		i++;
-	if (fd < 0 || at != NULL || size == 0 || size > SIZE_MAX / 2 || i == TEST_COUNT(guarded))
-		return __real_mmap(at, size, prot, flags, fd, offset);
+	while (g < end && g->at != NULL)
+		g++;
+	if (size == 0 || size > SIZE_MAX / 2 || g == end)
+		return NULL;
 	room = __real_mmap(NULL, whole_pages(size) + 2 * HARNESS_PAGE, PROT_NONE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (room == MAP_FAILED)
-		return MAP_FAILED;
-	if (__real_mmap(room + HARNESS_PAGE, size, prot, flags | MAP_FIXED, fd, offset) ==
-	    MAP_FAILED) {
-		__real_munmap(room, whole_pages(size) + 2 * HARNESS_PAGE);
-		return MAP_FAILED;
-	}
-	guarded[i] = room + HARNESS_PAGE;
-	return guarded[i];
+		return NULL;
+	*g = (struct guarded){(unsigned char *)room + HARNESS_PAGE, size};
+	return g;
+}
+
+/* With what is in it. */
+static int free_room(struct guarded *g)
+{
+	unsigned char *room = g->at - HARNESS_PAGE;
+
+	g->at = NULL;
+	return __real_munmap(room, whole_pages(g->size) + 2 * HARNESS_PAGE);
+}
+
+static struct guarded *find_room(const void *at)
+{
+	for (struct guarded *g = guarded; g < guarded + TEST_COUNT(guarded); g++)
+		if (g->at != NULL && g->at == at)
+			return g;
+	return NULL;
+}
+
+/* What came of mapping into it. */
+static void *filled(struct guarded *g, const void *p)
+{
+	int error = errno;
+
+	if (p != MAP_FAILED)
+		return g->at;
+	free_room(g);
+	errno = error;
+	return MAP_FAILED;
+}
+
+void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
+{
+	struct guarded *g = fd >= 0 && at == NULL ? guarded_room(size) : NULL;
+
+	if (g == NULL)
+		return __real_mmap(at, size, prot, flags, fd, offset);
+	return filled(g, __real_mmap(g->at, size, prot, flags | MAP_FIXED, fd, offset));
 }
 
 int __wrap_munmap(void *at, size_t size)
 {
-	for (unsigned i = 0; i < TEST_COUNT(guarded); i++) {
-		if (guarded[i] == NULL || guarded[i] != at)
-			continue;
-		guarded[i] = NULL;
-		return __real_munmap((unsigned char *)at - HARNESS_PAGE,
-				     whole_pages(size) + 2 * HARNESS_PAGE);
-	}
-	return __real_munmap(at, size);
+	struct guarded *g = find_room(at);
+
+	return g != NULL ? free_room(g) : __real_munmap(at, size);
+}
+
+void *__wrap_shmat(int id, const void *at, int flags)
+{
+	struct guarded *g = NULL;
+	struct shmid_ds ds;
+
+	if (at == NULL && shmctl(id, IPC_STAT, &ds) == 0)
+		g = guarded_room(ds.shm_segsz);
+	if (g == NULL)
+		return __real_shmat(id, at, flags);
+	return filled(g, __real_shmat(id, g->at, flags | SHM_REMAP));
+}
+
+/* A segment is detached when its last page is unmapped. */
+int __wrap_shmdt(const void *at)
+{
+	struct guarded *g = find_room(at);
+
+	return g != NULL ? free_room(g) : __real_shmdt(at);
 }
 
 /* A buffer of `size` bytes whose end is that of the last page that may be touched. The bytes before
@@ -85,14 +145,14 @@ static unsigned char *harness_buffer(size_t size)
 {
 	static unsigned char *end;
 
-	MUST(size <= HARNESS_INPUT_MAX);
+	MUST(size <= HARNESS_BUFFER);
 	if (end == NULL) {
-		unsigned char *room = __real_mmap(NULL, HARNESS_INPUT_MAX + HARNESS_PAGE, PROT_NONE,
+		unsigned char *room = __real_mmap(NULL, HARNESS_BUFFER + HARNESS_PAGE, PROT_NONE,
 						  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		MUST(room != MAP_FAILED);
-		MUST(mprotect(room, HARNESS_INPUT_MAX, PROT_READ | PROT_WRITE) == 0);
-		end = room + HARNESS_INPUT_MAX;
+		MUST(mprotect(room, HARNESS_BUFFER, PROT_READ | PROT_WRITE) == 0);
+		end = room + HARNESS_BUFFER;
 	}
 	return end - size;
 }

@@ -76,7 +76,7 @@ if(TARGET stress_wakeup)
 endif()
 
 # The heap: processes, and threads for the thread sanitizer. stress_heap --seconds 60 --max 67108864
-# --heap 268435456 tells how fragmented the section gets.
+# --heap 268435456 tells how fragmented the section gets, by hand; with kills: crash_heap_kill.
 if(TARGET stress_heap)
 	if(QUOIT_HEAP_JEMALLOC)
 		target_link_libraries(stress_heap PRIVATE ${QUOIT_HEAP_JEMALLOC})

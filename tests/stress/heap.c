@@ -11,7 +11,7 @@
 
 #include <quoit/inspect.h>
 
-#include "support.h"
+#include "heap_mix.h"
 
 #define SIDES_MAX   8
 #define HOLD_MAX    8
@@ -52,50 +52,6 @@ static struct test_ring ring;
 			return 1;                                                                  \
 		}                                                                                  \
 	} while (0)
-
-/* ---- records: a number at the start, if they are long enough, and a pattern -------------------
- */
-
-static uint32_t random_len(uint64_t *seed)
-{
-	unsigned octaves = 64 - (unsigned)__builtin_clzll(options.max);
-	uint64_t low = UINT64_C(1) << test_random_below(seed, octaves);
-	uint64_t len = low + test_random(seed) % low;
-
-	return (uint32_t)(len <= options.max ? len : options.max);
-}
-
-static void fill(unsigned char *p, uint32_t len, uint32_t id)
-{
-	uint64_t word = test_mix(id + 1);
-	uint32_t i = 0;
-
-	for (; i + 8 <= len; i += 8) {
-		uint64_t x = word + i;
-
-		memcpy(p + i, &x, 8);
-	}
-	for (; i < len; i++)
-		p[i] = (unsigned char)(word + i);
-}
-
-static bool whole(const unsigned char *p, uint32_t len, uint32_t id)
-{
-	uint64_t word = test_mix(id + 1);
-	uint32_t i = 0;
-
-	for (; i + 8 <= len; i += 8) {
-		uint64_t x;
-
-		memcpy(&x, p + i, 8);
-		if (x != word + i)
-			return false;
-	}
-	for (; i < len; i++)
-		if (p[i] != (unsigned char)(word + i))
-			return false;
-	return true;
-}
 
 static void all_open(void)
 {
@@ -139,12 +95,12 @@ static int produce(struct side *s)
 	all_open();
 	for (seq = 0; seq < options.records && seq < RECORDS_MAX && !atomic_load(&shared->stop);
 	     seq++) {
-		uint32_t len = random_len(&s->seed), id = s->index << 28 | (uint32_t)seq;
+		uint32_t len = mix_len(&s->seed, options.max), id = s->index << 28 | (uint32_t)seq;
 		struct timespec deadline = quoit_deadline_ms(100000);
 		int r;
 
 		if (test_random_below(&s->seed, 3) == 0) {
-			fill(copy, len, id);
+			mix_fill(copy, len, id);
 			r = quoit_send(p, copy, len, id, &deadline);
 		} else {
 			void *payload;
@@ -154,7 +110,7 @@ static int produce(struct side *s)
 				r = quoit_discard(p, payload) == 0 ? reserve(s, p, len, &payload)
 								   : -EINVAL;
 			if (r == 0) {
-				fill(payload, len, id);
+				mix_fill(payload, len, id);
 				while ((r = quoit_commit(p, payload, len, id)) == -EAGAIN)
 					sched_yield();
 			}
@@ -176,7 +132,7 @@ static int check_record(struct side *s, const struct quoit_msg *msg)
 	uint32_t producer = msg->type >> 28, seq = msg->type & 0xfffffff;
 
 	CHECK(producer < options.producers && seq < RECORDS_MAX);
-	CHECK(whole(msg->data, msg->len, msg->type));
+	CHECK(mix_whole(msg->data, msg->len, msg->type));
 	CHECK(atomic_fetch_add(&shared->count[producer][seq], 1) == 0);
 	atomic_fetch_add_explicit(&shared->taken[s->index], 1, memory_order_relaxed);
 	return 0;
@@ -259,34 +215,24 @@ static void *side_thread(void *arg)
 /* What became of the section, looked at a hundred times a second. */
 static void watch(void)
 {
-	double used = 0, fragmented = 0, worst = 0;
-	unsigned looks = (unsigned)(options.seconds * 100);
+	uint64_t looks = (uint64_t)(options.seconds * 100);
+	struct mix_watch w = {0};
 	uint64_t sent = 0, bytes = 0;
-	unsigned n = 0;
 
-	while (n < looks && !atomic_load(&shared->failed)) {
-		struct quoit_heap_stats h = {.size = sizeof(h)};
-		double f;
-
+	while (w.looks < looks && !atomic_load(&shared->failed)) {
 		test_sleep_ms(10);
-		MUST(quoit_get_heap_stats(ring.q, &h) == 0);
-		f = h.free != 0 ? 1 - (double)h.largest / (double)h.free : 0;
-		used += 1 - (double)h.free / (double)h.total;
-		fragmented += f;
-		worst = f > worst ? f : worst;
-		n++;
+		mix_look(&w, ring.q);
 	}
 	atomic_store(&shared->stop, 1);
 	for (unsigned i = 0; i < options.producers; i++) {
 		sent += atomic_load(&shared->sent[i]);
 		bytes += atomic_load(&shared->bytes[i]);
 	}
-	printf("%s, %.0f s: %llu records, %.1f GiB; units owned %.0f %%; free ones outside the "
-	       "longest stretch %.0f %% on average, %.0f %% at worst; %llu waits for room, %llu of "
-	       "them with enough of it in pieces\n",
-	       quoit_kind_name(options.kind), options.seconds, (unsigned long long)sent,
-	       (double)bytes / 0x1p30, n ? 100 * used / n : 0, n ? 100 * fragmented / n : 0,
-	       100 * worst, (unsigned long long)atomic_load(&shared->waits),
+	printf("%s, %.0f s: %llu records, %.1f GiB; ", quoit_kind_name(options.kind),
+	       options.seconds, (unsigned long long)sent, (double)bytes / 0x1p30);
+	mix_print(&w);
+	printf("; %llu waits for room, %llu of them with enough of it in pieces\n",
+	       (unsigned long long)atomic_load(&shared->waits),
 	       (unsigned long long)atomic_load(&shared->enough));
 }
 
