@@ -39,7 +39,8 @@ int quoit__ring_error(const struct quoit__endpoint *ep)
 		       : -EBADMSG;
 }
 
-/* Tell of one death that this handle has not heard of. */
+/* Tell of one death that this handle has not heard of. Who only looks leaves it to the call that
+ * follows: were it told now, and we killed in between, our successor would never hear of it. */
 static bool hear_death(struct quoit__endpoint *ep, _Atomic uint64_t *deaths, _Atomic uint64_t *told)
 {
 	/* P2: pairs with reaping. */
@@ -48,6 +49,8 @@ static bool hear_death(struct quoit__endpoint *ep, _Atomic uint64_t *deaths, _At
 
 	if (now == ep->deaths_seen)
 		return false;
+	if (ep->looks)
+		return true;
 	ep->deaths_seen++;
 	/* Relaxed: only says which deaths later comers need not hear. */
 	was = atomic_load_explicit(told, memory_order_relaxed);
@@ -131,6 +134,7 @@ int quoit__producer_idle(struct quoit_producer *p)
 	if (!hear_death(ep, &ctl->consumer_deaths, &ctl->consumer_deaths_told))
 		return -EAGAIN;
 	/* Those who died while others lived are no news any more. */
-	ep->deaths_seen = atomic_load_explicit(&ctl->consumer_deaths, memory_order_relaxed);
+	if (!ep->looks)
+		ep->deaths_seen = atomic_load_explicit(&ctl->consumer_deaths, memory_order_relaxed);
 	return -EOWNERDEAD;
 }

@@ -135,6 +135,7 @@ struct taking {
 	struct quoit_msg *msg;
 	struct quoit__slot *slot; /* what was taken */
 	uint64_t ticket;
+	bool gave_back; /* a block of the heap */
 };
 
 /* Free a slot that is lent to us. */
@@ -190,10 +191,8 @@ static int take_heap(struct quoit_consumer *c, struct quoit__slot *slot, uint64_
 		return 1;
 	if (record.length != 0)
 		memcpy(t->buf, data, record.length);
-	if (release(c, slot) != 0)
-		return c->ep.error;
-	tell_producers(c); /* one may wait for the block */
-	return 1;
+	t->gave_back = true;
+	return release(c, slot) == 0 ? 1 : c->ep.error;
 }
 
 /*
@@ -423,6 +422,8 @@ int quoit__mpmc_recv(struct quoit_consumer *c, void *buf, uint32_t cap, struct q
 		taken(c, t.ticket, ret_msg->len);
 		ret_msg->data = buf;
 		ret_msg->cookie = 0;
+		if (t.gave_back) /* a block, and counted: one may wait for that */
+			tell_producers(c);
 	} else if (r == -EAGAIN) {
 		tell_producers(c);
 	}

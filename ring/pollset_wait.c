@@ -305,7 +305,7 @@ static int lead(struct quoit_pollset *set, struct quoit_ready *ret, unsigned max
 int quoit_pollset_wait(struct quoit_pollset *set, struct quoit_ready *ret_ready, unsigned max,
 		       const struct timespec *deadline)
 {
-	int64_t end = INT64_MAX;
+	int64_t end;
 	int r = check(set, ret_ready, max);
 
 	if (r != 0)
@@ -317,8 +317,7 @@ int quoit_pollset_wait(struct quoit_pollset *set, struct quoit_ready *ret_ready,
 		return -EAGAIN;
 	if (deadline != NULL && (deadline->tv_nsec < 0 || deadline->tv_nsec > 999999999))
 		return -EINVAL;
-	if (deadline != NULL && deadline->tv_sec < INT64_MAX / 1000000000 - 1)
-		end = (int64_t)deadline->tv_sec * 1000000000 + deadline->tv_nsec;
+	end = quoit__end_of(deadline);
 	while (r == 0) {
 		if (quoit__now_ns() >= end)
 			return -ETIMEDOUT;

@@ -77,6 +77,7 @@ struct quoit__endpoint {
 	struct sync_board *board; /* of the set that was woken last, or NULL */
 	bool in_set;              /* member of a set of this process */
 	bool forked;
+	bool looks;   /* at what its next call has to tell; tells no death itself */
 	bool poked;   /* somebody asked us to look at our peers */
 	int error;    /* sticky: -EBADMSG, -EIDRM */
 	bool patient; /* letting a backlog form has paid off lately; see ring/wait.c */
@@ -181,6 +182,8 @@ static inline enum quoit__stream quoit__fate(uint32_t word)
 
 /* ring/wait.c */
 int64_t quoit__now_ns(void);
+/* A deadline in nanoseconds; INT64_MAX: never. */
+int64_t quoit__end_of(const struct timespec *deadline);
 bool quoit__glance_first(struct quoit_consumer *c);
 bool quoit__fence_needed(void);
 /* ring/idle.c: what a consumer that found nothing (producer: no room) has to say; looks at peers

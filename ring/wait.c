@@ -61,8 +61,8 @@ bool quoit__is_over(const struct timespec *deadline)
 	       (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
 }
 
-/* As nanoseconds; INT64_MAX: never. Nobody else's number may overflow here. */
-static int64_t end_of(const struct timespec *deadline)
+/* Nobody else's number may overflow here. */
+int64_t quoit__end_of(const struct timespec *deadline)
 {
 	if (deadline == NULL || deadline->tv_sec >= INT64_MAX / 1000000000 - 1)
 		return INT64_MAX;
@@ -276,7 +276,7 @@ static int wait_loop(struct quoit__endpoint *ep, quoit__look_fn *look_at, void *
 		return r;
 	if (deadline != NULL && (deadline->tv_nsec < 0 || deadline->tv_nsec > 999999999))
 		return -EINVAL;
-	end = end_of(deadline);
+	end = quoit__end_of(deadline);
 	if (ep->wait == QUOIT_WAIT_EVENTFD) {
 		r = quoit__pollable_make(ep);
 		if (r != 0)
@@ -320,13 +320,14 @@ static int wait_loop(struct quoit__endpoint *ep, quoit__look_fn *look_at, void *
 
 int quoit_consumer_wait(struct quoit_consumer *c, const struct timespec *deadline)
 {
-	int r = c->ep.error ? c->ep.error : wait_loop(&c->ep, quoit__look_readable, c, 0, deadline);
+	int r = c->ep.error;
 
-	if (r == -EOWNERDEAD) { /* for peek to tell */
-		c->ep.deaths_seen--;
-		r = 0;
-	}
-	return r;
+	if (r != 0)
+		return r;
+	c->ep.looks = true;
+	r = wait_loop(&c->ep, quoit__look_readable, c, 0, deadline);
+	c->ep.looks = false;
+	return r == -EOWNERDEAD ? 0 : r; /* for peek to tell */
 }
 
 int quoit_producer_wait(struct quoit_producer *p, uint32_t len, const struct timespec *deadline)

@@ -41,9 +41,9 @@ static int arm(struct quoit__endpoint *ep, quoit__look_fn *look_at, void *endpoi
 	atomic_store_explicit(&ep->row->sleeping, 1, memory_order_release);
 	sync_announce(ep->sleeps_on, SYNC_EVENTFD); /* E2 */
 	ep->poked = quoit__now_ns() - ep->checked_ns > QUOIT__CHECK_NS;
+	ep->looks = true;
 	r = look_at(endpoint, len, true);
-	if (r == -EOWNERDEAD)
-		ep->deaths_seen--; /* the next call tells it again */
+	ep->looks = false;
 	if (r != -EAGAIN)
 		return 1; /* a record, room, the end, or an error: the next call tells */
 	r = sync_pollable_arm(ep->pollable, SYNC_NAP_NS);
@@ -68,10 +68,11 @@ int quoit_producer_arm(struct quoit_producer *p, uint32_t len)
 
 int quoit__consumer_look(struct quoit_consumer *c)
 {
-	int r = quoit__look_readable(c, 0, true);
+	int r;
 
-	if (r == -EOWNERDEAD)
-		c->ep.deaths_seen--;
+	c->ep.looks = true;
+	r = quoit__look_readable(c, 0, true);
+	c->ep.looks = false;
 	return r == -EAGAIN ? -EAGAIN : 0;
 }
 
@@ -79,12 +80,12 @@ int quoit__producer_look(struct quoit_producer *p, uint32_t room)
 {
 	int r = p->ep.error;
 
+	p->ep.looks = true;
 	if (r == 0 && room == QUOIT_POLLSET_NO_ROOM)
 		r = quoit__producer_idle(p);
 	else if (r == 0)
 		r = quoit__look_writable(p, room, true);
-	if (r == -EOWNERDEAD)
-		p->ep.deaths_seen--;
+	p->ep.looks = false;
 	return r == -EAGAIN ? -EAGAIN : 0;
 }
 

@@ -159,7 +159,8 @@ QUOIT_MUST_CHECK QUOIT_API int quoit_create(const char *name, const struct quoit
  */
 QUOIT_MUST_CHECK QUOIT_API int quoit_attach(const char *name, const struct quoit_options *opt,
 					    struct quoit **ret_ring);
-/** Detach. Endpoints opened from the ring stay valid: they hold the mapping. NULL is allowed. */
+/** Detach. Endpoints opened from the ring stay valid: they hold the mapping; what quoit_fd() gave
+ * is closed. NULL is allowed. */
 QUOIT_API void quoit_detach(struct quoit *q);
 /** Remove a ring: blocked and running peers get -EIDRM, the name is free at once. -EBUSY: somebody
  * alive is making it. */
