@@ -6,23 +6,12 @@
 
 #include "ring/heap.h"
 #include "ring/slot.h"
+#include "sync/pause.h"
 
 #define PATIENCE_NS 10000 /* with a writer that holds up records committed after its ticket */
 #define COPY_MAX    512 /* longer payloads are lent while they are copied: a lost race costs less */
-#define JUMP_AFTER  4
-#define VOIDS_MAX   1024  /* writers stepped over in one call: each takes PATIENCE_NS */
-#define LOOKS       65536 /* ahead in one call, and one lap */
-#define PREFETCH    16
-#define LEARN       64 /* tickets between two looks at how far producers are */
-
-static inline void cpu_pause(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
+#define VOIDS_MAX   1024 /* writers stepped over in one call: each takes PATIENCE_NS */
+#define LEARN       64   /* tickets between two looks at how far producers are */
 
 /*
  * Copies a payload that another consumer may be taking, and a producer overwriting, at this moment:
@@ -51,16 +40,6 @@ static inline void racy_copy(void *to, const void *from, uint32_t len)
 	memcpy(to, from, len);
 }
 #endif
-
-static void help(_Atomic uint64_t *hint, uint64_t to)
-{
-	uint64_t now = atomic_load_explicit(hint, memory_order_relaxed);
-
-	while ((int64_t)(to - now) > 0 &&
-	       !atomic_compare_exchange_weak_explicit(hint, &now, to, memory_order_relaxed,
-						      memory_order_relaxed))
-		;
-}
 
 /* Is a record committed at a later ticket? Ends at the frontier, where nothing has been claimed, or
  * with the looks that the call has left: in a large ring full of slots that are being written each
@@ -91,7 +70,7 @@ static void void_writer(struct quoit_consumer *c, struct quoit__slot *slot, uint
 		for (int i = 0; i < 8; i++) {
 			if (atomic_load_explicit(&slot->word, memory_order_relaxed) != w)
 				return;
-			cpu_pause();
+			sync_pause();
 		}
 	} while (quoit__now_ns() < until);
 	/* Relaxed: the payload is of no interest; its owner sees the word at its commit. */
@@ -278,7 +257,7 @@ static int redelivered(struct quoit_consumer *c, struct taking *t)
 static int take(struct quoit_consumer *c, struct taking *t)
 {
 	struct quoit *q = c->ep.ring;
-	uint64_t steps = 4 * q->geo.slots + 64, looks = q->geo.slots + LOOKS, h = c->ticket;
+	uint64_t steps = 4 * q->geo.slots + 64, looks = q->geo.slots + QUOIT__LOOKS, h = c->ticket;
 	unsigned passed = 0, voids = 0;
 	int r = -EAGAIN;
 
@@ -307,7 +286,7 @@ static int take(struct quoit_consumer *c, struct taking *t)
 			continue;
 		}
 		h++;
-		if (++passed % JUMP_AFTER == 0) {
+		if (++passed % QUOIT__JUMP_AFTER == 0) {
 			uint64_t head =
 				atomic_load_explicit(&q->control->head, memory_order_relaxed);
 
@@ -316,7 +295,7 @@ static int take(struct quoit_consumer *c, struct taking *t)
 	}
 	c->ticket = h;
 	if (passed != 0 || h % 16 == 0)
-		help(&q->control->head, h);
+		quoit__help(&q->control->head, h);
 	return r != -EAGAIN ? r : redelivered(c, t);
 }
 
@@ -327,7 +306,7 @@ static inline void passed(struct quoit_consumer *c, uint64_t ticket)
 
 	c->ticket = ticket;
 	if (QUOIT__UNLIKELY(ticket % 16 == 0))
-		help(&control->head, ticket);
+		quoit__help(&control->head, ticket);
 	if (QUOIT__UNLIKELY(ticket % LEARN == 0))
 		c->frontier = atomic_load_explicit(&control->tail, memory_order_relaxed);
 }
@@ -351,8 +330,8 @@ bool quoit__mpmc_recv_next(struct quoit_consumer *c, void *buf, uint32_t cap,
 	if (len > cap || len > COPY_MAX || len > g->slot_size)
 		return false;
 	/* Not what a producer is about to write. */
-	if ((int64_t)(c->frontier - ticket) > PREFETCH)
-		quoit__fetch_own(quoit__slot_at(q, ticket + PREFETCH));
+	if ((int64_t)(c->frontier - ticket) > QUOIT__AHEAD)
+		quoit__fetch_own(quoit__slot_at(q, ticket + QUOIT__AHEAD));
 	if (len != 0)
 		racy_copy(buf, slot->payload, len);
 	/* M2: our reads are over; lost: take() looks again. */
@@ -388,8 +367,8 @@ bool quoit__mpmc_lend_next(struct quoit_consumer *c, struct quoit_msg *ret_msg)
 	if (len > g->slot_size) /* in the heap, or forged */
 		return false;
 	/* Not what a producer is about to write. */
-	if ((int64_t)(c->frontier - ticket) > PREFETCH)
-		quoit__fetch_own(quoit__slot_at(q, ticket + PREFETCH));
+	if ((int64_t)(c->frontier - ticket) > QUOIT__AHEAD)
+		quoit__fetch_own(quoit__slot_at(q, ticket + QUOIT__AHEAD));
 	/* M1 (acquire: what is read from now on); lost: take() looks again. */
 	if (!atomic_compare_exchange_strong_explicit(&slot->word, &w,
 						     quoit__word(turn, QUOIT__READING, c->ep.id),

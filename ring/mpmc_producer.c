@@ -6,160 +6,8 @@
 #include "ring/heap.h"
 #include "ring/slot.h"
 
-#define PATIENCE_NS 1000000 /* with a producer that is a whole lap late */
-#define PREFETCH    16
-#define JUMP_AFTER  4     /* passed tickets before asking the shared hint */
-#define LOOKS       65536 /* ahead in one call, and one lap */
-
-/* Move a shared hint forward, if it is behind. Relaxed: see ring/mpmc.c. */
-static void help(_Atomic uint64_t *hint, uint64_t to)
-{
-	uint64_t now = atomic_load_explicit(hint, memory_order_relaxed);
-
-	while ((int64_t)(to - now) > 0 &&
-	       !atomic_compare_exchange_weak_explicit(hint, &now, to, memory_order_relaxed,
-						      memory_order_relaxed))
-		;
-}
-
-static bool owned(uint64_t w, enum quoit__phase phase, uint32_t id)
-{
-	return quoit__phase(w) == phase && quoit__owner(w) == id;
-}
-
-/* May producers of the next lap step over this word of an earlier lap? */
-static bool steppable(uint64_t w, bool writers_too)
-{
-	switch (quoit__phase(w)) {
-	case QUOIT__READING:
-	case QUOIT__VOIDR:
-	case QUOIT__VOIDW:
-		return true;
-	case QUOIT__WRITING:
-		return writers_too;
-	default:
-		return false;
-	}
-}
-
-/*
- * Tickets must not run away: slots on loan are stepped over only if a slot that can be used, FREE
- * or PENDING, lies within the lap, with nothing but steppable ones before it. Looks no further than
- * the looks that the call has left, lest each of many slots on loan costs a lap.
- */
-static bool usable_after(const struct quoit *q, uint64_t ticket, bool writers_too, uint64_t *looks)
-{
-	for (uint64_t k = 1; k < q->geo.slots && *looks != 0; k++, --*looks) {
-		uint64_t w = atomic_load_explicit(&quoit__slot_at(q, ticket + k)->word,
-						  memory_order_relaxed);
-		int64_t ahead = quoit__laps_ahead(&q->geo, w, ticket + k);
-
-		if (ahead > 0 || (ahead == 0 && quoit__phase(w) != QUOIT__FREE))
-			continue; /* passed already */
-		if (ahead == 0 || quoit__phase(w) == QUOIT__PENDING)
-			return true;
-		if (!steppable(w, writers_too))
-			return false;
-	}
-	return false;
-}
-
-/* The word of an earlier lap at ticket: may we raise it to our lap and step over? */
-static bool may_step(struct quoit_producer *p, uint64_t ticket, uint64_t w, uint64_t *looks)
-{
-	const struct quoit *q = p->ep.ring;
-	int64_t now;
-
-	if (steppable(w, false))
-		return usable_after(q, ticket, false, looks);
-	if (!steppable(w, true) || !usable_after(q, ticket, true, looks))
-		return false;
-	/* A writer one lap late: stopped, or slow. Others' records wait for it; have patience. */
-	now = quoit__now_ns();
-	if (p->blocked_word != w) {
-		p->blocked_word = w;
-		p->blocked_ns = now;
-	}
-	return now - p->blocked_ns >= PATIENCE_NS;
-}
-
-/* What a producer at `ticket`, of whose lap or an earlier one w is, may make of it; w itself:
- * nothing, the ring is full. `skip`: it does not want a slot of its own. */
-static uint64_t next_word(struct quoit_producer *p, uint64_t ticket, uint64_t w, bool skip,
-			  uint64_t *looks)
-{
-	const struct quoit__geometry *g = &p->ep.ring->geo;
-	uint64_t turn = quoit__turn(g, ticket);
-	bool writer;
-
-	if (quoit__laps_ahead(g, w, ticket) == 0)
-		return skip ? quoit__word(quoit__next_turn(g, turn), QUOIT__FREE, 0)
-			    : quoit__word(turn, QUOIT__WRITING, p->ep.id);
-	if (quoit__phase(w) == QUOIT__PENDING)
-		return quoit__word(turn, QUOIT__COMMITTED, 0);
-	if (!may_step(p, ticket, w, looks))
-		return w;
-	writer = quoit__phase(w) == QUOIT__WRITING || quoit__phase(w) == QUOIT__VOIDW;
-	return quoit__word(turn, writer ? QUOIT__VOIDW : QUOIT__VOIDR, quoit__owner(w));
-}
-
-/*
- * Walk from our ticket to a slot that can be claimed, publishing on the way what is PENDING. With
- * `own`, a PENDING slot of ours: walk until it has been published, by us or by others.
- * 0, or -EAGAIN: full.
- */
-static int walk(struct quoit_producer *p, const struct quoit__slot *own, struct quoit__claim *ret)
-{
-	struct quoit *q = p->ep.ring;
-	uint64_t t = p->ticket, steps = 2 * q->geo.slots + 64, looks = q->geo.slots + LOOKS;
-	unsigned passed = 0;
-	int r = -EAGAIN;
-
-	while (steps-- != 0) {
-		struct quoit__slot *slot = quoit__slot_at(q, t);
-		/* M2: pairs with the release by the last reader. */
-		uint64_t w = atomic_load_explicit(&slot->word, memory_order_acquire), to;
-		int64_t ahead = quoit__laps_ahead(&q->geo, w, t);
-
-		if (own != NULL && !owned(atomic_load_explicit(&own->word, memory_order_acquire),
-					  QUOIT__PENDING, p->ep.id)) {
-			r = 0;
-			break;
-		}
-		if (ahead > 0 || (ahead == 0 && quoit__phase(w) != QUOIT__FREE)) {
-			t++;
-			if (++passed % JUMP_AFTER == 0) {
-				uint64_t tail = atomic_load_explicit(&q->control->tail,
-								     memory_order_relaxed);
-				t = (int64_t)(tail - t) > 0 ? tail : t;
-			}
-			continue;
-		}
-		to = next_word(p, t, w, own != NULL, &looks);
-		if (to == w)
-			break;
-		/* M2 (claim), M1 (publishing what is pending); lost: look again. */
-		if (!atomic_compare_exchange_strong_explicit(
-			    &slot->word, &w, to, memory_order_acq_rel, memory_order_relaxed))
-			continue;
-		if (quoit__phase(to) == QUOIT__WRITING) {
-			*ret = (struct quoit__claim){.slot = slot, .ticket = t++};
-			r = 0;
-			break;
-		}
-		p->ep.slow.voided += ahead < 0 && quoit__phase(to) != QUOIT__COMMITTED;
-		passed++; /* the next look steps over it */
-	}
-	p->ticket = t;
-	/* Alone, keep off the shared line most of the time; among others, keep them from walking.
-	 */
-	if (passed != 0 || t % 16 == 0)
-		help(&q->control->tail, t);
-	return r;
-}
-
-/* The common case of walk(), without its detours: the slot at our ticket is free. Gives the
- * ticket's turn, too; NULL: walk. */
+/* The common case of quoit__mpmc_walk(), without its detours: the slot at our ticket is free. Gives
+ * the ticket's turn, too; NULL: walk. */
 static inline struct quoit__slot *claim_next(struct quoit_producer *p, uint64_t *ret_turn)
 {
 	const struct quoit *q = p->ep.ring;
@@ -170,14 +18,14 @@ static inline struct quoit__slot *claim_next(struct quoit_producer *p, uint64_t 
 
 	if (QUOIT__UNLIKELY(w != quoit__word(turn, QUOIT__FREE, 0)))
 		return NULL;
-	quoit__fetch_own(quoit__slot_at(q, ticket + PREFETCH));
+	quoit__fetch_own(quoit__slot_at(q, ticket + QUOIT__AHEAD));
 	if (QUOIT__UNLIKELY(!atomic_compare_exchange_strong_explicit(
 		    &slot->word, &w, quoit__word(turn, QUOIT__WRITING, p->ep.id),
 		    memory_order_acq_rel, memory_order_relaxed)))
 		return NULL;
 	p->ticket = ticket + 1;
 	if (QUOIT__UNLIKELY((ticket + 1) % 16 == 0))
-		help(&q->control->tail, ticket + 1);
+		quoit__help(&q->control->tail, ticket + 1);
 	*ret_turn = turn;
 	return slot;
 }
@@ -188,7 +36,7 @@ static int claim(struct quoit_producer *p, struct quoit__claim *ret)
 	struct quoit__slot *slot = claim_next(p, &turn);
 
 	if (slot == NULL)
-		return walk(p, NULL, ret);
+		return quoit__mpmc_walk(p, NULL, ret);
 	ret->slot = slot;
 	ret->ticket = p->ticket - 1;
 	return 0;
@@ -221,7 +69,7 @@ static void free_own(struct quoit_producer *p, struct quoit__slot *slot)
 	const struct quoit__geometry *g = &p->ep.ring->geo;
 	uint64_t w = atomic_load_explicit(&slot->word, memory_order_relaxed);
 
-	while (quoit__owner(w) == p->ep.id && steppable(w, true)) {
+	while (quoit__owner(w) == p->ep.id && quoit__steppable(w, true)) {
 		uint64_t to =
 			quoit__word(quoit__next_turn(g, quoit__word_turn(g, w)), QUOIT__FREE, 0);
 
@@ -276,14 +124,15 @@ static int republish(struct quoit_producer *p, struct quoit__claim *claim, uint3
 	uint64_t w = atomic_load_explicit(word, memory_order_relaxed), pending, turn;
 
 	do { /* others may raise it meanwhile */
-		if (!owned(w, QUOIT__WRITING, p->ep.id) && !owned(w, QUOIT__VOIDW, p->ep.id))
+		if (!quoit__owned(w, QUOIT__WRITING, p->ep.id) &&
+		    !quoit__owned(w, QUOIT__VOIDW, p->ep.id))
 			return quoit__producer_fail(p, -EBADMSG);
 		turn = quoit__word_turn(g, w);
 		pending = quoit__word(turn, QUOIT__PENDING, p->ep.id);
 		/* M1: whoever publishes it acquires payload and descriptor here. */
 	} while (!atomic_compare_exchange_weak_explicit(word, &w, pending, memory_order_release,
 							memory_order_relaxed));
-	while (walk(p, claim->slot, NULL) != 0) {
+	while (quoit__mpmc_walk(p, claim->slot, NULL) != 0) {
 		w = pending;
 		/* Full: take it back, unless somebody has just published it. */
 		if (atomic_compare_exchange_strong_explicit(
@@ -291,7 +140,7 @@ static int republish(struct quoit_producer *p, struct quoit__claim *claim, uint3
 			    memory_order_relaxed, memory_order_relaxed))
 			return -EAGAIN;
 		/* Those who may move it publish or free it; of another turn it is forged. */
-		if (owned(w, QUOIT__PENDING, p->ep.id))
+		if (quoit__owned(w, QUOIT__PENDING, p->ep.id))
 			return quoit__producer_fail(p, -EBADMSG);
 	}
 	p->ep.slow.republished++;
@@ -385,7 +234,7 @@ int quoit__mpmc_reserve_slot(struct quoit_producer *p, struct quoit__slot **ret_
 {
 	struct quoit__claim claim;
 
-	if (walk(p, NULL, &claim) < 0)
+	if (quoit__mpmc_walk(p, NULL, &claim) < 0)
 		return -EAGAIN;
 	claim.len = 0; /* its payload is nobody's to commit */
 	p->claim[p->claims++] = claim;
@@ -446,7 +295,7 @@ int quoit__mpmc_send(struct quoit_producer *p, const void *buf, uint32_t len, ui
 		r = quoit__heap_send(p, buf, len, type);
 		return r == -EAGAIN ? quoit__producer_idle(p) : r;
 	}
-	r = walk(p, NULL, &claim);
+	r = quoit__mpmc_walk(p, NULL, &claim);
 	if (QUOIT__UNLIKELY(r < 0))
 		return quoit__producer_idle(p);
 	if (len != 0)
@@ -504,36 +353,4 @@ int quoit__mpmc_send_batch(struct quoit_producer *p, const struct quoit_msg *msg
 		return r == 0 ? 1 : r;
 	}
 	return (int)done;
-}
-
-bool quoit__mpmc_room(struct quoit_producer *p)
-{
-	struct quoit *q = p->ep.ring;
-	uint64_t t = p->ticket, lap = q->geo.slots, hint;
-
-	/* While we waited others may have filled many laps; walking alone would never get there. */
-	hint = atomic_load_explicit(&q->control->tail, memory_order_relaxed);
-	if ((int64_t)(hint - t) > 0)
-		t = hint;
-	for (uint64_t steps = 2 * q->geo.slots; steps != 0; steps--, t++) {
-		uint64_t w =
-			atomic_load_explicit(&quoit__slot_at(q, t)->word, memory_order_relaxed);
-		int64_t ahead = quoit__laps_ahead(&q->geo, w, t);
-
-		if (ahead == 0 && quoit__phase(w) == QUOIT__FREE)
-			return true;
-		if (ahead < 0)
-			return quoit__phase(w) == QUOIT__PENDING || may_step(p, t, w, &lap);
-	}
-	p->ticket = t; /* the next look goes on from here */
-	return false;
-}
-
-bool quoit__mpmc_much_room(struct quoit_producer *p)
-{
-	struct quoit *q = p->ep.ring;
-	uint64_t t = p->ticket + q->geo.slots / 4;
-	uint64_t w = atomic_load_explicit(&quoit__slot_at(q, t)->word, memory_order_relaxed);
-
-	return quoit__laps_ahead(&q->geo, w, t) >= 0;
 }

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 
 #include "ring/pollset.h"
+#include "sync/pause.h"
 
 #define SPIN_MIN_NS 1000
 #define SPIN_MAX_NS 50000
@@ -27,15 +28,6 @@
 
 /* set->leader: nobody leads; somebody does; and others may stand in line. */
 enum { LEADERLESS = 0, LED = 1, IN_LINE = 2 };
-
-static inline void cpu_pause(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
 
 /* ---- the lead ------------------------------------------------------------------------------- */
 
@@ -249,7 +241,7 @@ static unsigned spin(struct quoit_pollset *set, struct quoit_ready *ret, unsigne
 	until = until < end ? until : end;
 	do {
 		for (int i = 0; i < GLANCES && !quoit__pollset_bits(set); i++)
-			cpu_pause();
+			sync_pause();
 		n = quoit__pollset_take(set, ret, max);
 	} while (n == 0 && quoit__now_ns() < until);
 	/* Relaxed: an estimate. */

@@ -236,10 +236,15 @@ bool quoit__spsc_head_moved(const struct quoit_producer *p);
 void quoit__spsc_publish_head(struct quoit_consumer *c);
 void quoit__spsc_milestone(struct quoit_consumer *c);
 
-/* ring/mpmc.c, ring/mpmc_producer.c, ring/mpmc_consumer.c */
+/* ring/mpmc.c, ring/mpmc_walk.c, ring/mpmc_producer.c, ring/mpmc_consumer.c */
 void quoit__mpmc_init(struct quoit *q, uint64_t start);
 void quoit__mpmc_producer_open(struct quoit_producer *p);
 void quoit__mpmc_consumer_open(struct quoit_consumer *c);
+/* Walk from our ticket to a slot that can be claimed, publishing on the way what is PENDING. With
+ * `own`, a PENDING slot of ours: walk until it has been published, by us or by others.
+ * 0, or -EAGAIN: full. */
+int quoit__mpmc_walk(struct quoit_producer *p, const struct quoit__slot *own,
+		     struct quoit__claim *ret);
 int quoit__mpmc_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload);
 int quoit__mpmc_commit(struct quoit_producer *p, void *payload, uint32_t len, uint32_t type);
 int quoit__mpmc_discard(struct quoit_producer *p, void *payload);

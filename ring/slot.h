@@ -18,6 +18,10 @@
 
 #include "ring/ring.h"
 
+#define QUOIT__AHEAD      16    /* slots that are fetched ahead */
+#define QUOIT__JUMP_AFTER 4     /* passed tickets before asking the shared hint */
+#define QUOIT__LOOKS      65536 /* ahead in one call, and one lap */
+
 enum quoit__phase {
 	QUOIT__FREE = 0,      /* may be claimed for the word's turn */
 	QUOIT__WRITING = 1,   /* owner fills it */
@@ -73,6 +77,37 @@ static inline struct quoit__slot *quoit__slot_at(const struct quoit *q, uint64_t
 	uint64_t index = ticket & (q->geo.slots - 1);
 
 	return (struct quoit__slot *)(void *)(q->data + index * q->geo.slot_stride);
+}
+
+/* Move a shared hint forward, if it is behind. Relaxed: see ring/mpmc.c. */
+static inline void quoit__help(_Atomic uint64_t *hint, uint64_t to)
+{
+	uint64_t now = atomic_load_explicit(hint, memory_order_relaxed);
+
+	while ((int64_t)(to - now) > 0 &&
+	       !atomic_compare_exchange_weak_explicit(hint, &now, to, memory_order_relaxed,
+						      memory_order_relaxed))
+		;
+}
+
+static inline bool quoit__owned(uint64_t w, enum quoit__phase phase, uint32_t id)
+{
+	return quoit__phase(w) == phase && quoit__owner(w) == id;
+}
+
+/* May producers of the next lap step over this word of an earlier lap? */
+static inline bool quoit__steppable(uint64_t w, bool writers_too)
+{
+	switch (quoit__phase(w)) {
+	case QUOIT__READING:
+	case QUOIT__VOIDR:
+	case QUOIT__VOIDW:
+		return true;
+	case QUOIT__WRITING:
+		return writers_too;
+	default:
+		return false;
+	}
 }
 
 /* Fetch a line for writing, ahead of its use. Compilers turn __builtin_prefetch(p, 1) into a fetch

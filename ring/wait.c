@@ -10,6 +10,7 @@
 #include "ring/heap.h"
 #include "ring/peers.h"
 #include "ring/wait.h"
+#include "sync/pause.h"
 
 #define SPIN_MIN_NS 1000
 #define SPIN_MAX_NS 50000
@@ -20,15 +21,6 @@
 #define EAGER_EVERY 4 /* bursts of glances, before room for one record will do */
 
 const struct timespec quoit_nowait = {0, 0};
-
-static inline void cpu_pause(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
 
 int64_t quoit__now_ns(void)
 {
@@ -167,7 +159,7 @@ static void let_backlog_form(struct quoit__endpoint *ep, const void *endpoint)
 	until = quoit__now_ns() + PATIENCE_NS;
 	do {
 		for (int i = 0; i < 4; i++)
-			cpu_pause();
+			sync_pause();
 	} while (quoit__now_ns() < until);
 }
 
@@ -207,7 +199,7 @@ bool quoit__glance_first(struct quoit_consumer *c)
 				let_backlog_form(ep, c); /* counts the wait */
 			return true;
 		}
-		cpu_pause();
+		sync_pause();
 	}
 	return false;
 }
@@ -220,7 +212,7 @@ static int spin(struct quoit__endpoint *ep, quoit__look_fn *look_at, void *endpo
 		int r;
 
 		for (int i = 0; i < GLANCES && !glance(ep, endpoint); i++)
-			cpu_pause();
+			sync_pause();
 		r = look_at(endpoint, len, looks % EAGER_EVERY == 0);
 		if (r != -EAGAIN)
 			return r;
