@@ -128,7 +128,8 @@ static int target_trouble(struct job *j, struct target *t, int error)
 		t->orphaned = true;
 		return 0;
 	}
-	if ((error != -EPIPE && error != -EOWNERDEAD) || j->fan_out == FAN_HASH || f->left == 1) {
+	if ((error != -EPIPE && error != -EOWNERDEAD && error != -EIDRM) ||
+	    j->fan_out == FAN_HASH || f->left == 1) {
 		j->info = t->info; /* for the message */
 		return error;
 	}

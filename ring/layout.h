@@ -155,6 +155,10 @@ struct quoit__row {
 	char command[16];
 	_Atomic uint64_t set[2];  /* id of the set of rings that the endpoint is a member of */
 	_Atomic uint32_t set_bit; /* its bit on that set's board, + 1; 0: member of none */
+	/* SPSC producer: what had been sent at a position. The one further on holds. */
+	struct quoit__mark {
+		_Atomic uint64_t position, records, bytes;
+	} mark[2];
 
 	/* The hot line: begins as struct quoit__line. */
 	alignas(QUOIT__STRIDE) _Atomic uint64_t position;
@@ -183,6 +187,7 @@ static_assert(offsetof(struct quoit__control, writable) == 384, "FORMAT.md Contr
 static_assert(offsetof(struct quoit__control, produced) == 512, "FORMAT.md Control");
 static_assert(sizeof(struct quoit__control) == 640, "FORMAT.md Control");
 static_assert(offsetof(struct quoit__row, set) == 56, "FORMAT.md Peer row");
+static_assert(offsetof(struct quoit__row, mark) == 80, "FORMAT.md Peer row");
 static_assert(offsetof(struct quoit__row, position) == 128, "FORMAT.md Peer row");
 static_assert(offsetof(struct quoit__row, counters) == 136, "FORMAT.md Peer row");
 static_assert(sizeof(struct quoit__row) == 256, "FORMAT.md Peer row");

@@ -212,8 +212,8 @@ int quoit_recv_batch(struct quoit_consumer *c, void *buf, size_t cap, struct quo
 		if (k == n)
 			break;
 		left = cap - used < UINT32_MAX ? (uint32_t)(cap - used) : UINT32_MAX;
-		r = k == 0 ? quoit_recv(c, to, left, &ret_msgs[0], deadline)
-			   : recv_there(c, to + used, left, &ret_msgs[k]);
+		r = k == 0 ? quoit_recv(c, buf, left, &ret_msgs[0], deadline)
+			   : recv_there(c, to != NULL ? to + used : NULL, left, &ret_msgs[k]);
 		if (r != 1) {
 			if (k == 0)
 				return r;

@@ -111,6 +111,7 @@ struct quoit_producer {
 	struct quoit__producer_hot hot; /* first: the inline path uses it */
 	struct quoit__endpoint ep;
 	uint64_t head;   /* SPSC: everything before is known to be free */
+	unsigned mark;   /* SPSC: which of the row's two marks holds */
 	bool lazy;       /* SPSC: waiting; do not touch the consumer's line to find a little room */
 	uint64_t ticket; /* MPMC: every ticket below has been passed */
 	uint64_t moved_to;    /* MPMC: highest ticket that a voided record of ours moved to */

@@ -9,7 +9,8 @@
 
 #include "ring/heap.h"
 
-#define MILESTONE 1024
+#define MILESTONE  1024
+#define MARK_REACH 65536 /* bytes */
 
 static _Atomic uint64_t *word_at(const struct quoit *q, uint64_t position)
 {
@@ -47,10 +48,54 @@ void quoit__spsc_init(struct quoit *q, uint64_t start)
 	atomic_store_explicit(&q->control->head, start, memory_order_relaxed);
 	atomic_store_explicit(&q->rows[0].position, start, memory_order_relaxed);
 	atomic_store_explicit(&q->rows[1].position, start, memory_order_relaxed);
+	for (unsigned i = 0; i < 2; i++)
+		atomic_store_explicit(&q->rows[0].mark[i].position, start, memory_order_relaxed);
 	clear_header(q, start, lap_shift(q));
 }
 
 /* ---- producer ------------------------------------------------------------------------------- */
+
+/*
+ * Write down what has been sent up to here. Position and counters are three stores of the hot line,
+ * and a death between them leaves counters that miss records; a successor counts anew from a mark.
+ * A mark's position is written last, so one that was cut off is not the further one.
+ */
+static void set_mark(struct quoit_producer *p)
+{
+	const struct quoit__producer_hot *h = &p->hot;
+	struct quoit__row *row = p->ep.row;
+	struct quoit__mark *mark;
+
+	if (atomic_load_explicit(&row->mark[p->mark].position, memory_order_relaxed) == h->position)
+		return;
+	p->mark ^= 1;
+	mark = &row->mark[p->mark];
+	atomic_store_explicit(&mark->records, h->records, memory_order_relaxed);
+	atomic_store_explicit(&mark->bytes, h->bytes, memory_order_relaxed);
+	/* Release: after the two. */
+	atomic_store_explicit(&mark->position, h->position, memory_order_release);
+}
+
+/* How far a producer may go from a mark: what a successor may have to walk, and may not have been
+ * written over. */
+static uint64_t mark_reach(const struct quoit *q)
+{
+	return q->geo.capacity / 4 < MARK_REACH ? q->geo.capacity / 4 : MARK_REACH;
+}
+
+static uint64_t take_mark(struct quoit_producer *p)
+{
+	struct quoit__mark *mark = p->ep.row->mark;
+	/* Acquire: before the two. */
+	uint64_t a = atomic_load_explicit(&mark[0].position, memory_order_acquire);
+	uint64_t b = atomic_load_explicit(&mark[1].position, memory_order_acquire);
+
+	p->mark = (int64_t)(b - a) > 0;
+	mark += p->mark;
+	p->hot.records = atomic_load_explicit(&mark->records, memory_order_relaxed);
+	p->hot.bytes = atomic_load_explicit(&mark->bytes, memory_order_relaxed);
+	return p->mark == 1 ? b : a;
+}
 
 int quoit__spsc_producer_open(struct quoit_producer *p)
 {
@@ -58,16 +103,14 @@ int quoit__spsc_producer_open(struct quoit_producer *p)
 	struct quoit__producer_hot *h = &p->hot;
 	/* S2: pairs with the consumer's advance: what lies before is ours. */
 	uint64_t head = atomic_load_explicit(&q->rows[1].position, memory_order_acquire);
-	uint64_t position = atomic_load_explicit(&p->ep.row->position, memory_order_relaxed);
+	uint64_t told = atomic_load_explicit(&p->ep.row->position, memory_order_relaxed);
+	uint64_t position = take_mark(p);
 	uint32_t shift = lap_shift(q);
 
-	/* A producer that was killed between publishing a record and moving its position leaves
-	 * that behind, and the consumer may have taken the record since. */
+	/* The consumer may have gone past the mark since, by as much as there was. */
 	if (!quoit__position_valid(&q->geo, head, position) &&
 	    !quoit__position_valid(&q->geo, position, head))
 		return -EBADMSG;
-	h->records = atomic_load_explicit(&p->ep.row->counters[0], memory_order_relaxed);
-	h->bytes = atomic_load_explicit(&p->ep.row->counters[1], memory_order_relaxed);
 	h->data = q->data;
 	h->mask = q->geo.capacity - 1;
 	h->shift = shift;
@@ -98,13 +141,15 @@ int quoit__spsc_producer_open(struct quoit_producer *p)
 		}
 		position += size;
 	}
-	if ((int64_t)(position - head) < 0)
+	/* What had been told of has been there. */
+	if ((int64_t)(position - head) < 0 || (int64_t)(position - told) < 0)
 		return -EBADMSG;
 	p->head = head;
 	h->position = h->end = position;
 	atomic_store_explicit(&p->ep.row->position, position, memory_order_relaxed);
 	atomic_store_explicit(&p->ep.row->counters[0], h->records, memory_order_relaxed);
 	atomic_store_explicit(&p->ep.row->counters[1], h->bytes, memory_order_relaxed);
+	set_mark(p);
 	return 0;
 }
 
@@ -155,7 +200,7 @@ int quoit__spsc_find_room(struct quoit_producer *p, uint32_t len, void **ret_pay
 	uint64_t size = quoit__footprint(len);
 	uint64_t lap_end = (h->position | h->mask) + 1;
 	bool wraps = lap_end - h->position < size;
-	uint64_t end = (wraps ? lap_end : h->position) + size, limit, longest;
+	uint64_t end = (wraps ? lap_end : h->position) + size, limit, reach, longest;
 
 	if (len > q->geo.ring_record)
 		return -EMSGSIZE;
@@ -166,8 +211,10 @@ int quoit__spsc_find_room(struct quoit_producer *p, uint32_t len, void **ret_pay
 	if ((int64_t)(limit - end) < 0 && !p->lazy && !free_until(p, &q->rows[1].position, &limit))
 		return quoit__producer_fail(p, -EBADMSG);
 	h->end = h->position + h->reserved; /* an open reservation keeps its room */
+	set_mark(p);
 	if (wraps && (int64_t)(limit - lap_end) >= 0) {
 		publish_padding(p, lap_end);
+		set_mark(p);
 		h->reserved = 0; /* where it was there is padding now */
 		h->end = h->position;
 		lap_end += q->geo.capacity;
@@ -178,6 +225,8 @@ int quoit__spsc_find_room(struct quoit_producer *p, uint32_t len, void **ret_pay
 		h->position + quoit__footprint(q->geo.ring_record); /* nothing longer goes inline */
 	h->end = (int64_t)(limit - lap_end) < 0 ? limit : lap_end;
 	h->end = (int64_t)(longest - h->end) < 0 ? longest : h->end;
+	reach = size < mark_reach(q) ? mark_reach(q) : size;
+	h->end = h->end - h->position > reach ? h->position + reach : h->end;
 	h->reserved = (uint32_t)size;
 	*ret_payload = h->data + (h->position & h->mask) + 8;
 	return 0;
@@ -289,7 +338,8 @@ int quoit__spsc_send_batch(struct quoit_producer *p, const struct quoit_msg *msg
 	do { /* once more where the lap ends */
 		p->hot.reserved = 0;
 		done += send_run(p, msgs + done, n - done);
-	} while (done < n && quoit__spsc_find_room(p, msgs[done].len, &payload) == 0);
+	} while (done < n && p->ep.error == 0 &&
+		 quoit__spsc_find_room(p, msgs[done].len, &payload) == 0);
 	return (int)done;
 }
 
@@ -496,14 +546,14 @@ unsigned quoit__spsc_recv_run(struct quoit_consumer *c, unsigned char *to, size_
 {
 	struct quoit__consumer_hot *h = &c->hot;
 	unsigned char *data = h->data;
-	uint64_t first = h->position, position = first, mask = h->mask, bytes = 0, stride = 0;
+	uint64_t first = h->position, position = first, mask = h->mask, bytes = 0;
 	uint64_t ahead = h->ahead;
 	uint32_t shift = h->shift;
 	size_t at = *used;
 	unsigned k = 0;
 
 	while (k < n && ((position ^ first) & ~mask) == 0) {
-		uint64_t offset = position & mask, guess = stride;
+		uint64_t offset = position & mask;
 		/* S1: pairs with commit. */
 		uint64_t w = __atomic_load_n((uint64_t *)(void *)(data + offset), __ATOMIC_ACQUIRE);
 		uint64_t len = w >> 32 & QUOIT__LENGTH_MASK;
@@ -523,10 +573,7 @@ unsigned quoit__spsc_recv_run(struct quoit_consumer *c, unsigned char *to, size_
 		bytes += len;
 		at = (at + len + 7) & ~(size_t)7;
 		at = at < cap ? at : cap;
-		/* As quoit__stride(). */
-		__asm__("" : "+r"(guess));
-		stride = size;
-		position += size == guess ? guess : size;
+		position += size;
 	}
 	/* A guard that met a lost page in a copy has moved our position (quoit_guard). */
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);

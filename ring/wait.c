@@ -135,7 +135,7 @@ static uint64_t records_of(const struct quoit__endpoint *ep, const void *endpoin
 
 /*
  * Two sides that look as fast as they can fall into step: one line transfer for each record.
- * Whoever found nothing and looks away for two microseconds finds many records the next time, and
+ * Whoever found nothing and looks away for four microseconds finds many records the next time, and
  * both get faster. In a ping-pong, or when traffic is sparse, it finds one, and was late for it. So
  * try it now and then, and keep to it for as long as a backlog forms.
  */

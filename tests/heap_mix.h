@@ -84,7 +84,7 @@ static inline void mix_print(const struct mix_watch *w)
 {
 	double n = w->looks != 0 ? (double)w->looks : 1;
 
-	printf("units owned %.0f %%, orphaned of that %.1f %%; free ones outside the longest "
+	printf("units owned %.0f %%, orphaned %.1f %% of all; free ones outside the longest "
 	       "stretch %.0f %% on average, %.0f %% at worst",
 	       100 * w->used / n, 100 * w->orphaned / n, 100 * w->fragmented / n, 100 * w->worst);
 }

@@ -178,7 +178,7 @@ static void run_row(const struct row *row, const struct options *o, struct resul
 	struct ledger *l = test_shared(sizeof(*l));
 	struct world *w = calloc(1, sizeof(*w));
 	const char *name = test_name(row->backend);
-	uint32_t stride, since = 0;
+	uint32_t stride, since = 0, chosen = 0;
 
 	MUST(w != NULL);
 	snprintf(ret_name, QUOIT_NAME_MAX, "%s", name);
@@ -195,6 +195,12 @@ static void run_row(const struct row *row, const struct options *o, struct resul
 		if (k < o->from || k >= o->to)
 			continue;
 		run_at(w, row, l, name, k, true, res);
+		chosen++;
+	}
+	if (chosen == 0 && o->at >= 0) {
+		fprintf(stderr, "crash_step: %s: there is no instruction %" PRId64 " among %u\n",
+			row->op->name, o->at, trace.n);
+		res->failures++;
 	}
 	/* And asleep, for as long as nobody wakes it. */
 	if ((row->op->flags & SLEEPS) != 0 && o->at < 0)

@@ -32,6 +32,6 @@ quoit_add_program_test(
 	--first commit,send,send-batch,reserve,discard,recv,advance
 )
 quoit_add_program_test(
-	crash-step-two-life crash crash_step_pairs --backend shm --points 1 --jobs 4
+	crash-step-two-life crash crash_step_pairs --backend shm --points 3 --jobs 4
 	--first close-p,close-c,open-p,open-c,reap-p,reap-c,create,remove
 )

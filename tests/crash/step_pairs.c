@@ -289,7 +289,12 @@ static void run_pair(const struct row *row, const struct options *o, struct tota
 	uint32_t runs = 0, failures = 0, j, longest = 0, offset = 0;
 
 	MUST(w != NULL);
+	first_trace.n = 0;
 	run_both(w, row, l, &b, name, -1, 0, BOTH_DIE);
+	if (first_trace.n == 0) {
+		printf("FAILED %s never got to its start\n", row->op->name);
+		failures++;
+	}
 	for (j = 0; j < first_trace.n; j += stride_of(first_trace.n, o->points)) {
 		uint32_t stride;
 

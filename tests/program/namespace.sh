@@ -53,7 +53,10 @@ for name in "shm:$tag" "sysv:$key" "file:$scratch/ring"; do
 		sleep 1.2
 		check "$what: alive while idle" 1 "$(alive "$name" alive)"
 		check "$what: nothing to repair" "$name: nothing to repair" "$("$quoit" repair "$name")"
-		[[ -n $victim ]] || break 2
+		[[ -n $victim ]] || {
+			check "$what: its number out here" found "none"
+			break 2
+		}
 		kill -STOP "$victim"
 		sleep 0.3
 		check "$what: not dead while stopped" 1 "$(alive "$name" 'alive|stopped')"

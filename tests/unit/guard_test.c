@@ -118,6 +118,40 @@ Test(guard, a_producer_of_a_cut_ring_gets_ebadmsg)
 	guard_each_cut(expect_producer_to_say_so);
 }
 
+/* Wherever in its lap the producer is: what is written goes into a page of zeros, and nothing read
+ * there leads outside the ring. */
+Test(guard, a_batch_into_a_cut_ring_gets_ebadmsg_wherever_it_begins)
+{
+	struct quoit_options opt = test_options(QUOIT_SPSC);
+	struct quoit_msg msgs[64], msg;
+	uint64_t value = 0;
+
+	opt.capacity = 1024;
+	cr_assert_eq(quoit_guard(), 0);
+	for (unsigned i = 0; i < TEST_COUNT(msgs); i++)
+		msgs[i] = (struct quoit_msg){.data = &value, .len = sizeof(value)};
+	for (unsigned before = 0; before < 65; before++) {
+		struct quoit_producer *p;
+		struct quoit_consumer *c;
+		struct test_ring r;
+		int result = 0;
+
+		test_ring_make(&r, guard_files[before % 2], &opt);
+		MUST(quoit_producer_open(r.q, &p) == 0 && quoit_consumer_open(r.q, &c) == 0);
+		for (unsigned i = 0; i < before; i++) {
+			MUST(test_put(p, i) == 0);
+			MUST(quoit_recv(c, &value, sizeof(value), &msg, QUOIT_NOWAIT) == 1);
+		}
+		guard_cut(&r, 0);
+		for (unsigned i = 0; i < 3 && result >= 0; i++)
+			result = quoit_send_batch(p, msgs, TEST_COUNT(msgs), QUOIT_NOWAIT);
+		cr_expect_eq(result, -EBADMSG, "%u records before: %d", before, result);
+		quoit_producer_close(p);
+		quoit_consumer_close(c);
+		guard_drop(&r);
+	}
+}
+
 static void expect_payload_to_stay_readable(struct test_ring *r, off_t size, const char *what)
 {
 	struct quoit_producer *p;

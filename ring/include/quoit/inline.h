@@ -60,7 +60,6 @@ struct quoit__consumer_hot {
 	struct quoit__line *line;
 	uint64_t records, bytes;
 	uint32_t shift;
-	uint64_t stride; /* bytes that the last record took, header included */
 };
 
 QUOIT_API int quoit__reserve_slow(struct quoit_producer *p, uint32_t len, void **ret_payload);
@@ -189,22 +188,6 @@ static inline int quoit__look(const struct quoit__consumer_hot *h, struct quoit_
 }
 
 /*
- * The size of a record that has been read, as the processor shall see it: predicted to be that of
- * the record before, so that the next header is loaded before this one's length is known. Without
- * that each record waits for a load, and for the load before it.
- */
-static inline uint64_t quoit__stride(struct quoit__consumer_hot *h, uint64_t size)
-{
-	uint64_t stride = h->stride;
-
-	__asm__("" : "+r"(stride)); /* the compiler must not find out that both are the same */
-	if (__builtin_expect(size == stride, 1))
-		return stride;
-	h->stride = size;
-	return size;
-}
-
-/*
  * Write one word of each line of a record that has been read, with what it holds already. The
  * producer's next write then finds the line in one cache, this one's, and takes it over like any
  * other; a line that both caches share is several times dearer to it (docs/DESIGN.md). The words
@@ -236,7 +219,7 @@ static inline void quoit__taken(struct quoit_consumer *c, uint32_t len)
 	unsigned char *data = h->data;
 	uint64_t mask = h->mask, position = h->position, ahead = h->ahead, milestone = h->milestone;
 	uint64_t records = h->records + 1, bytes = h->bytes + len;
-	uint64_t size = quoit__stride(h, quoit__footprint(len));
+	uint64_t size = quoit__footprint(len);
 
 	quoit__own_lines(data + (position & mask), size);
 	position += size;
