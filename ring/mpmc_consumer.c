@@ -37,7 +37,7 @@ RACY static void racy_copy(void *to, const void *from, uint32_t len)
 #else
 static inline void racy_copy(void *to, const void *from, uint32_t len)
 {
-	memcpy(to, from, len);
+	quoit__copy(to, from, len);
 }
 #endif
 

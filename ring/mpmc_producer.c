@@ -270,8 +270,7 @@ bool quoit__mpmc_send_next(struct quoit_producer *p, const void *buf, uint32_t l
 	slot = claim_next(p, &turn);
 	if (slot == NULL)
 		return false;
-	if (len != 0)
-		memcpy(slot->payload, buf, len);
+	quoit__copy(slot->payload, buf, len);
 	/* Relaxed: M1 publishes it. */
 	atomic_store_explicit(&slot->desc, (uint64_t)len << 32 | type, memory_order_relaxed);
 	w = quoit__word(turn, QUOIT__WRITING, p->ep.id);
@@ -332,8 +331,7 @@ int quoit__mpmc_send_batch(struct quoit_producer *p, const struct quoit_msg *msg
 			break;
 		atomic_store_explicit(&c->slot->desc, (uint64_t)m->len << 32 | m->type,
 				      memory_order_relaxed);
-		if (m->len != 0)
-			memcpy(c->slot->payload, m->data, m->len);
+		quoit__copy(c->slot->payload, m->data, m->len);
 	}
 	if (claimed == 0)
 		return quoit__producer_idle(p);

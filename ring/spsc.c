@@ -303,8 +303,7 @@ static unsigned send_run(struct quoit_producer *p, const struct quoit_msg *msgs,
 
 		if (end - position < quoit__footprint(len))
 			break;
-		if (len != 0)
-			memcpy(record + 8, m->data, len);
+		quoit__copy(record + 8, m->data, len);
 		/* Relaxed: no reader gets here before the first header is published. */
 		if (position != first)
 			__atomic_store_n((uint64_t *)(void *)record,
@@ -564,7 +563,7 @@ unsigned quoit__spsc_recv_run(struct quoit_consumer *c, unsigned char *to, size_
 			break;
 		if ((int64_t)(ahead - position) > 2 * QUOIT__FETCH)
 			__builtin_prefetch(data + ((position + 2 * QUOIT__FETCH) & mask));
-		memcpy(to + at, data + offset + 8, len);
+		quoit__copy(to + at, data + offset + 8, len);
 		ret_msgs[k].data = to + at;
 		ret_msgs[k].len = (uint32_t)len;
 		ret_msgs[k].type = (uint32_t)w;

@@ -7,6 +7,8 @@
 #include <sched.h>
 #include <time.h>
 
+#include <quoit/pollset.h>
+
 #include "ring/heap.h"
 #include "ring/peers.h"
 #include "ring/wait.h"
@@ -94,6 +96,8 @@ int quoit__look_writable(void *endpoint, uint32_t len, bool eager)
 	void *payload;
 	int r;
 
+	if (len == QUOIT_POLLSET_NO_ROOM)
+		return p->ep.error ? p->ep.error : quoit__producer_idle(p);
 	if (quoit__heap_wanted(p->ep.ring, len) && p->ep.error == 0) {
 		/* Room for the payload, then as for its descriptor. */
 		if (!quoit__heap_room(p, len))

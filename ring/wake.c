@@ -63,8 +63,10 @@ static uint32_t sleepers_at_most(const struct quoit *q, enum quoit_role role)
 void quoit__wake(struct quoit__endpoint *ep, const struct sync_event *event,
 		 enum quoit_role sleepers)
 {
-	uint32_t most = sleepers_at_most(ep->ring, sleepers), called = 0;
+	uint32_t most, called = 0;
 
+	atomic_thread_fence(memory_order_seq_cst); /* E1, for those who come off the hot path */
+	most = sleepers_at_most(ep->ring, sleepers);
 	if (sync_wake(event, most, &called))
 		called += wake_pollables(ep, sleepers);
 	if (called != 0) {

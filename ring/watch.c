@@ -78,13 +78,10 @@ int quoit__consumer_look(struct quoit_consumer *c)
 
 int quoit__producer_look(struct quoit_producer *p, uint32_t room)
 {
-	int r = p->ep.error;
+	int r;
 
 	p->ep.looks = true;
-	if (r == 0 && room == QUOIT_POLLSET_NO_ROOM)
-		r = quoit__producer_idle(p);
-	else if (r == 0)
-		r = quoit__look_writable(p, room, true);
+	r = quoit__look_writable(p, room, true);
 	p->ep.looks = false;
 	return r == -EAGAIN ? -EAGAIN : 0;
 }

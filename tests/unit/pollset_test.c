@@ -180,6 +180,39 @@ Test(pollset, a_producer_that_wants_no_room_is_told_when_its_consumers_are_gone)
 	sender_close(&s);
 }
 
+static int read_until_killed(void *arg)
+{
+	struct sender *s = arg;
+	struct quoit_consumer *c;
+
+	CHILD_CHECK(quoit_consumer_open(s->rig.r.q, &c) == 0);
+	kill(getpid(), SIGKILL);
+	return 0;
+}
+
+/* There is room all the time, so no send would ever say so. */
+Test(pollset, a_producer_that_wants_no_room_is_told_once_of_its_consumers_death)
+{
+	for (unsigned k = 0; k < TEST_COUNT(test_kinds); k++) {
+		struct sender s;
+		struct quoit_ready r;
+
+		sender_open(&s, test_kinds[k], QUOIT_POLLSET_NO_ROOM);
+		quoit_consumer_close(s.rig.c);
+		s.rig.c = NULL;
+		cr_expect_eq(test_wait(test_spawn(read_until_killed, &s)), 128 + SIGKILL);
+		cr_assert_eq(wait_for(s.set, &r, 1, 5000), 1);
+		cr_expect_eq(test_put(r.producer, 1), 0);
+		cr_expect_eq(quoit_producer_wait(r.producer, QUOIT_POLLSET_NO_ROOM, QUOIT_NOWAIT),
+			     -EOWNERDEAD);
+		cr_expect_eq(quoit_producer_wait(r.producer, QUOIT_POLLSET_NO_ROOM, QUOIT_NOWAIT),
+			     -EAGAIN);
+		cr_assert_eq(quoit_pollset_done(s.set, &r), 0);
+		settle(s.set);
+		sender_close(&s);
+	}
+}
+
 Test(pollset, room_may_be_changed_while_it_is_held)
 {
 	struct sender s;

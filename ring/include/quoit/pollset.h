@@ -34,6 +34,8 @@
  *     the set. Memory and descriptors of the rings themselves are the endpoints', see quoit(7).
  *   - Sets do not survive fork(): in the child every call on one returns -EBADF, and
  *     quoit_pollset_destroy() frees its memory.
+ *   - A thread that waits is not cancelled by pthread_cancel() before the wait ends: others sleep
+ *     behind it. To end it, let a ring of the set have news, or give the wait a deadline.
  *
  * All calls may be made by several threads at the same time, but quoit_pollset_destroy().
  */
@@ -48,7 +50,11 @@ extern "C" {
 
 /** Most members that a set can be made for. */
 #define QUOIT_POLLSET_MEMBERS_MAX 65536u
-/** As a producer's room: do not tell of room, only when its consumers are gone, or the ring. */
+/**
+ * As a producer's room: do not tell of room, only when its consumers are gone, or the ring. Which it
+ * is, and that it has been told, is then for quoit_producer_wait(p, QUOIT_POLLSET_NO_ROOM,
+ * QUOIT_NOWAIT) to say.
+ */
 #define QUOIT_POLLSET_NO_ROOM UINT32_MAX
 
 struct quoit_pollset;

@@ -16,7 +16,7 @@
 static_assert(sizeof(struct own) <= OWN_SIZE && DATA + 256 <= SHARED_SIZE, "room");
 
 unsigned faults;
-bool waits;
+bool waits, counts;
 int64_t clock_step;
 
 /* ---- making --------------------------------------------------------------------------------- */
@@ -119,6 +119,15 @@ static bool in_event(size_t offset, size_t event)
 	return offset == event || offset == event + offsetof(struct quoit__event, backends);
 }
 
+/* What a producer writes down of how far it is: its line and marks. */
+static bool in_count(size_t offset)
+{
+	size_t mark = TABLE + offsetof(struct quoit__row, mark);
+
+	return (offset >= mark && offset < mark + sizeof(OWN->p[0].ep.row->mark)) ||
+	       offset == POSITION(0) || offset == POSITION(0) + 8;
+}
+
 bool is_explored(size_t offset)
 {
 	const struct quoit__geometry *g = &OWN->q.geo;
@@ -126,6 +135,8 @@ bool is_explored(size_t offset)
 	if (offset >= DATA)
 		return offset < DATA + g->capacity;
 	if (waits && (in_event(offset, AT(readable)) || in_event(offset, AT(writable))))
+		return true;
+	if (counts && in_count(offset))
 		return true;
 	if (g->kind == QUOIT_SPSC)
 		return offset == AT(head) || offset == POSITION(1); /* the other is only shown */

@@ -62,7 +62,8 @@ struct own {
 void ring_make(enum quoit_kind kind, uint64_t size, uint64_t start);
 void producer_make(unsigned i, unsigned row);
 void consumer_make(unsigned i, unsigned row);
-extern bool waits; /* the eventcounts are explored */
+extern bool waits;  /* the eventcounts are explored */
+extern bool counts; /* the counts of SPSC producers are explored */
 extern int64_t clock_step;
 
 extern const struct scenario spsc_scenarios[], mpmc_scenarios[], wait_scenarios[];

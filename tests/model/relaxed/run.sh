@@ -21,6 +21,7 @@ spsc|spsc|holds|
 spsc-in-place|spsc-in-place|holds|
 spsc-batch|spsc-batch|holds|
 spsc-kill-producer|spsc-kill-producer|holds|
+spsc-kill-counting|spsc-kill-counting|holds|
 spsc-kill-consumer|spsc-kill-consumer|holds|
 mpmc|mpmc|holds|
 mpmc-in-place|mpmc-in-place|holds|
@@ -55,6 +56,8 @@ no-membarrier|wait-spsc|fails|no-membarrier
 no-recheck|wait-spsc|fails|no-recheck
 clear-announcement|wait-spsc|fails|clear-announcement
 no-clear-ahead|spsc|fails|no-clear-ahead
+mark-early|spsc-kill-counting|fails|mark-early
+no-mark|spsc-kill-counting|fails|no-mark
 END
 }
 
@@ -72,6 +75,14 @@ change() {
 	# Old payload where the next header will be is left as it is.
 	no-clear-ahead)
 		echo 'ring/include/quoit/inline.h|s/old ^ QUOIT__TAG, /old, /|ring/send spsc_scenarios'
+		;;
+	# A mark's position is written before its counters.
+	mark-early)
+		echo 'ring/spsc.c|s/p->mark ^= 1;/&atomic_store_explicit(\&row->mark[p->mark].position, h->position, memory_order_release);/|ring/spsc'
+		;;
+	# A successor goes on by the hot line.
+	no-mark)
+		echo 'ring/spsc.c|s/position = take_mark(p);/position = (take_mark(p), h->records = p->ep.row->counters[0], told);/|ring/spsc'
 		;;
 	*) return 1 ;;
 	esac

@@ -68,10 +68,17 @@ static bool take(struct quoit_consumer *c, bool copy)
 
 static void make(void)
 {
-	waits = false;
+	waits = counts = false;
 	ring_make(QUOIT_SPSC, 64, START);
 	producer_make(0, 0);
 	consumer_make(0, 1);
+}
+
+/* And every store of what the producer has counted. */
+static void make_counting(void)
+{
+	make();
+	counts = true;
 }
 
 static void producer(void)
@@ -151,6 +158,8 @@ static void judge_successor(void)
 		;
 	CHECK(OWN->got[0] == OWN->sent[0] || OWN->got[0] == OWN->sent[0] + 1);
 	CHECK(OWN->got[1] == OWN->sent[1]);
+	/* It has counted what its predecessor had sent. */
+	CHECK(OWN->p[1].ep.ring == NULL || OWN->p[1].hot.records == OWN->got[0] + OWN->got[1]);
 }
 
 /* The consumer dies; its successor may be given what it had not advanced over. */
@@ -174,6 +183,13 @@ const struct scenario spsc_scenarios[] = {
 	{.name = "spsc-batch", .setup = make, .thread = {batches, reader}, .judge = judge},
 	{.name = "spsc-kill-producer",
 	 .setup = make,
+	 .thread = {few_records, brief_reader, successor},
+	 .after = {0, 0, 1},
+	 .kills = 1,
+	 .victims = 1,
+	 .judge = judge_successor},
+	{.name = "spsc-kill-counting",
+	 .setup = make_counting,
 	 .thread = {few_records, brief_reader, successor},
 	 .after = {0, 0, 1},
 	 .kills = 1,

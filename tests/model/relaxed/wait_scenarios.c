@@ -10,6 +10,7 @@
 static void make_kind(enum quoit_kind kind, uint64_t size)
 {
 	waits = true;
+	counts = false;
 	clock_step = 0;
 	ring_make(kind, size, 0);
 	producer_make(0, 0);
