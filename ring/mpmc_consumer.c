@@ -9,7 +9,7 @@
 #include "sync/pause.h"
 
 #define PATIENCE_NS 10000 /* with a writer that holds up records committed after its ticket */
-#define COPY_MAX    512 /* longer payloads are lent while they are copied: a lost race costs less */
+#define COPY_MAX    48 /* longer payloads, of more than one line, are lent while they are copied */
 #define VOIDS_MAX   1024 /* writers stepped over in one call: each takes PATIENCE_NS */
 #define LEARN       64   /* tickets between two looks at how far producers are */
 
@@ -136,6 +136,23 @@ static int release(struct quoit_consumer *c, struct quoit__slot *slot)
 	return 0;
 }
 
+/* The same, of whose payload every line has been read. */
+static int give_back(struct quoit_consumer *c, struct quoit__slot *slot, const void *payload,
+		     uint64_t len)
+{
+	quoit__own_payload(payload, len);
+	return release(c, slot);
+}
+
+/* Copy out what is lent to us, and give it back. */
+static int copy_lent(struct quoit_consumer *c, struct quoit__slot *slot, void *buf,
+		     const void *payload, uint64_t len)
+{
+	if (len != 0)
+		memcpy(buf, payload, len);
+	return give_back(c, slot, payload, len);
+}
+
 /* The same for a record in the heap: never copied before it is taken, for a lost race would cost
  * the copy; and its slot is freed after the copy, for that gives the block back. */
 static int take_heap(struct quoit_consumer *c, struct quoit__slot *slot, uint64_t w,
@@ -168,10 +185,8 @@ static int take_heap(struct quoit_consumer *c, struct quoit__slot *slot, uint64_
 				     .cookie = ticket};
 	if (t->buf == NULL)
 		return 1;
-	if (record.length != 0)
-		memcpy(t->buf, data, record.length);
 	t->gave_back = true;
-	return release(c, slot) == 0 ? 1 : c->ep.error;
+	return copy_lent(c, slot, t->buf, data, record.length) == 0 ? 1 : c->ep.error;
 }
 
 /*
@@ -213,10 +228,8 @@ static int take_at(struct quoit_consumer *c, struct quoit__slot *slot, uint64_t 
 				     .len = len,
 				     .type = (uint32_t)desc,
 				     .cookie = ticket};
-	if (lend && t->buf != NULL) {
-		memcpy(t->buf, slot->payload, len);
-		return release(c, slot) == 0 ? 1 : c->ep.error;
-	}
+	if (lend && t->buf != NULL)
+		return copy_lent(c, slot, t->buf, slot->payload, len) == 0 ? 1 : c->ep.error;
 	return 1;
 }
 
@@ -322,24 +335,30 @@ bool quoit__mpmc_recv_next(struct quoit_consumer *c, void *buf, uint32_t cap,
 	/* M1: pairs with the commit. */
 	uint64_t w = atomic_load_explicit(&slot->word, memory_order_acquire), desc;
 	uint32_t len;
+	bool lend;
 
 	if (w != quoit__word(turn, QUOIT__COMMITTED, 0) || buf == NULL)
 		return false;
 	desc = atomic_load_explicit(&slot->desc, memory_order_relaxed);
 	len = (uint32_t)(desc >> 32);
-	if (len > cap || len > COPY_MAX || len > g->slot_size)
+	lend = len > COPY_MAX;
+	if (len > cap || len > g->slot_size)
 		return false;
 	/* Not what a producer is about to write. */
 	if ((int64_t)(c->frontier - ticket) > QUOIT__AHEAD)
 		quoit__fetch_own(quoit__slot_at(q, ticket + QUOIT__AHEAD));
-	if (len != 0)
+	if (!lend)
 		racy_copy(buf, slot->payload, len);
-	/* M2: our reads are over; lost: take() looks again. */
+	/* M2: our reads are over, or M1: they begin; lost: take() looks again. */
 	if (!atomic_compare_exchange_strong_explicit(
-		    &slot->word, &w, quoit__word(quoit__next_turn(g, turn), QUOIT__FREE, 0),
+		    &slot->word, &w,
+		    lend ? quoit__word(turn, QUOIT__READING, c->ep.id)
+			 : quoit__word(quoit__next_turn(g, turn), QUOIT__FREE, 0),
 		    memory_order_acq_rel, memory_order_relaxed))
 		return false;
 	passed(c, ticket + 1);
+	if (lend && copy_lent(c, slot, buf, slot->payload, len) != 0)
+		return false;
 	ret_msg->data = buf;
 	ret_msg->len = len;
 	ret_msg->type = (uint32_t)desc;
@@ -447,7 +466,7 @@ int quoit__mpmc_advance(struct quoit_consumer *c, const struct quoit_msg *msg)
 		c->held--;
 		if (c->held != i)
 			memmove(loan, loan + 1, (c->held - i) * sizeof(*loan));
-		r = release(c, slot);
+		r = give_back(c, slot, msg->data, len);
 		if (r == 0)
 			taken(c, ticket, len);
 		/* A producer may wait for the block. */

@@ -135,6 +135,15 @@ struct quoit_consumer {
 	struct quoit_msg heap_msg; /* SPSC: the heap record at our position, once looked at */
 };
 
+/* As quoit__own_lines(), of a payload that is ours until it is given back, and has a word's room to
+ * spare. A long one has left the caches by then, and would be fetched once more. */
+#define QUOIT__OWN_MAX (4u << 20)
+static inline void quoit__own_payload(const void *payload, uint64_t len)
+{
+	if (len != 0 && len <= QUOIT__OWN_MAX)
+		quoit__own_lines((unsigned char *)(uintptr_t)payload, len);
+}
+
 /* ring/validate.c: all distrust of shared bytes. */
 int quoit__validate_header(const struct quoit__header *copy, uint64_t mapped,
 			   struct quoit__geometry *ret);

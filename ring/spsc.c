@@ -440,6 +440,7 @@ int quoit__spsc_advance_heap(struct quoit_consumer *c, const struct quoit_msg *m
 	if (c->heap_msg.data == NULL || c->heap_msg.cookie != h->position ||
 	    msg->data != c->heap_msg.data)
 		return -EINVAL;
+	quoit__own_payload(msg->data, c->heap_msg.len);
 	h->position += quoit__footprint(sizeof(struct quoit__heap_record));
 	h->records++;
 	h->bytes += c->heap_msg.len;
