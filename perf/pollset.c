@@ -37,7 +37,7 @@ enum { IDLE, ONE, ALL, ASLEEP, METRICS };
 
 /* What is measured, as three operations. */
 struct way {
-	const char *name;
+	const char *system, *mode;
 	int (*open)(struct perf_entry const *e);
 	void (*close)(void);
 	void (*send)(unsigned ring);
@@ -203,9 +203,9 @@ static unsigned take_by_epoll(void)
 }
 
 static const struct way ways[] = {
-	{"pollset", open_set, close_set, send_record, take_by_set, sleep_in_set},
-	{"peek", open_rings, close_rings, send_record, take_by_peek, NULL},
-	{"epoll", open_epoll, close_epoll, send_event, take_by_epoll, NULL},
+	{"quoit", "pollset", open_set, close_set, send_record, take_by_set, sleep_in_set},
+	{"quoit", "peek", open_rings, close_rings, send_record, take_by_peek, NULL},
+	{"epoll", "epoll", open_epoll, close_epoll, send_event, take_by_epoll, NULL},
 };
 #define WAYS (sizeof(ways) / sizeof(ways[0]))
 
@@ -285,7 +285,7 @@ static int measure(const struct perf_entry *e, double *values, char *why, size_t
 		(void)setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	for (size_t i = 0; i < WAYS; i++)
-		if (strcmp(e->name, ways[i].name) == 0)
+		if (strcmp(e->mode, ways[i].mode) == 0)
 			w = &ways[i];
 	if (w == NULL)
 		return -EINVAL;
@@ -312,11 +312,7 @@ static const struct perf_metric metrics[METRICS] = {
 
 int bench_pollset(void)
 {
-	static const struct {
-		unsigned n;
-		const char *mode;
-	} sizes[] = {
-		{1, "1 ring"}, {10, "10 rings"}, {100, "100 rings"}, {RINGS_MAX, "1000 rings"}};
+	static const unsigned sizes[] = {1, 10, 100, RINGS_MAX};
 	struct perf_set set = {.bench = "pollset", .metrics = metrics, .n_metrics = METRICS};
 	int failed;
 
@@ -326,12 +322,12 @@ int bench_pollset(void)
 
 			if (e == NULL)
 				return 1;
-			e->name = ways[i].name;
-			e->mode = sizes[s].mode;
+			e->name = ways[i].system;
+			e->mode = ways[i].mode;
 			e->measure = measure;
 			e->local = 1; /* one thread */
 			e->seconds = perf_config.seconds;
-			e->job.cell.depth = sizes[s].n;
+			e->job.cell.depth = sizes[s]; /* rings */
 		}
 	}
 	failed = perf_set_run(&set);

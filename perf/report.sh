@@ -376,7 +376,7 @@ pollset_charts() {
 	for placement in $(placements); do
 		for stat in idle one all; do
 			rows ".bench == \"pollset\" and .stat == \"$stat\" and .placement == \"$placement\"" |
-				jq -r '[.system, (.mode | split(" ")[0]), .median] | @tsv' |
+				jq -r '[.mode, .depth, .median] | @tsv' |
 				lines "$(pollset_title $stat)" "rings" "nanoseconds" "set logscale xy" \
 					"$(pollset_caption $stat) Lower is better, level is best."
 		done

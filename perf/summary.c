@@ -54,6 +54,7 @@ struct perf_row perf_entry_label(const struct perf_set *set, const struct perf_e
 	struct perf_row row = {.bench = set->bench, .system = perf_entry_name(e), .mode = e->mode};
 
 	row.size = c->size;
+	row.depth = c->depth;
 	if (e->measure)
 		return row;
 	row.kind = c->kind == PERF_MPMC ? "mpmc" : "spsc";
@@ -65,7 +66,6 @@ struct perf_row perf_entry_label(const struct perf_set *set, const struct perf_e
 	}
 	if (row.mode == NULL)
 		row.mode = c->mode == PERF_INPLACE ? "inplace" : "copy";
-	row.depth = c->depth;
 	row.batch = c->batch;
 	row.producers = c->producers;
 	row.consumers = c->consumers;

@@ -214,7 +214,7 @@ other_tables() {
 		'(.stat as $s | ["idle", "one", "all", "asleep"] | index($s)) as $n
 			| [$n, ["a poll in vain, ns", "a record, one ring busy, ns",
 				"a record, all busy, ns", "asleep, % cpu"][$n]]' min \
-		'(.mode | split(" ")[0] | tonumber) as $n | [$n, .system, "\(.mode), \(.system)"]'
+		'.depth as $n | [$n, .mode, "\($n) ring\(if $n > 1 then "s" else "" end), \(.mode)"]'
 	pivot "Life cycle, $p: us" ".bench == \"lifecycle\" and .placement == \"$p\"" \
 		'(.stat | endswith("-p99")) as $tail
 			| [.mode, .size, $tail, "\(.mode) \(.size | bytes), \(if $tail then "p99" else "p50" end)"]' min \
