@@ -18,6 +18,7 @@ struct job {
 	bool order_only; /* --verify=order: others take records as well */
 
 	struct quoit *ring;
+	bool created; /* by us */
 	struct quoit_consumer *consumer;
 	struct quoit_info info;
 	struct report report;
@@ -32,8 +33,8 @@ struct job {
 
 /* main.c */
 
-/* Become the consumer of j->ring; fills in j->consumer and j->info. */
-int open_consumer(struct job *j);
+/* Become the consumer of j->ring, without waiting; fills in j->consumer and j->info. */
+int try_consumer(struct job *j);
 /* The report, and what --verify and --latency need. from_start: nothing was taken before. */
 int prepare(struct job *j, bool from_start);
 /* Records of one peek. */
@@ -60,8 +61,9 @@ uint64_t write_most(const struct quoit_info *info);
 /* from_start: nothing was taken from this ring before, so sequences begin at 0. */
 struct verifier *verifier_new(bool from_start, bool order_only);
 void verifier_free(struct verifier *v);
-/* The records to come are this ring's: order is looked for within each ring. */
-void verifier_ring(struct verifier *v, unsigned ring);
+/* The records to come are this ring's: order is looked for within each ring. from_start: as above,
+ * for this ring. */
+void verifier_ring(struct verifier *v, unsigned ring, bool from_start);
 /* 0, or -ENOMEM. */
 int verify_record(struct verifier *v, const struct quoit_msg *msg);
 bool verifier_ok(const struct verifier *v);

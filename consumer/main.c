@@ -189,12 +189,10 @@ static int discard_records(struct job *j, const struct quoit_msg *msgs, unsigned
 			return rc;
 		bytes += msgs[i].len;
 	}
-	rc = quoit_advance_batch(j->consumer, msgs, n);
-	if (rc < 0)
-		return rc;
 	report_add(&j->report, n, bytes);
+	rc = quoit_advance_batch(j->consumer, msgs, n);
 	report_tick(&j->report);
-	return 0;
+	return rc < 0 ? rc : 0;
 }
 
 unsigned batch_now(const struct job *j, unsigned most)
@@ -278,24 +276,37 @@ static int consume(struct job *j)
 
 /* ---- beginning and ending ------------------------------------------------------------------- */
 
-/* Become the ring's consumer. A predecessor that was just killed may take a moment to be gone. */
-int open_consumer(struct job *j)
+int try_consumer(struct job *j)
+{
+	int rc = quoit_consumer_open(j->ring, &j->consumer);
+
+	if (rc != 0)
+		return rc;
+	if (j->s.wait != 0)
+		rc = quoit_consumer_set_wait(j->consumer, (enum quoit_wait)j->s.wait);
+	if (rc == 0)
+		rc = quoit_get_info(j->ring, &j->info);
+	if (rc != 0) {
+		quoit_consumer_close(j->consumer);
+		j->consumer = NULL;
+	}
+	return rc;
+}
+
+/* A predecessor that was just killed may take a moment to be gone. */
+static int open_consumer(struct job *j)
 {
 	const struct timespec pause = {.tv_nsec = 10000000};
 	int64_t give_up = now_ns() + 1000000000;
 	int rc;
 
-	while ((rc = quoit_consumer_open(j->ring, &j->consumer)) == -EBUSY) {
+	while ((rc = try_consumer(j)) == -EBUSY) {
 		if (stop_signal != 0)
 			return -EINTR;
 		if (now_ns() >= give_up)
 			break;
 		nanosleep(&pause, NULL);
 	}
-	if (rc == 0 && j->s.wait != 0)
-		rc = quoit_consumer_set_wait(j->consumer, (enum quoit_wait)j->s.wait);
-	if (rc == 0)
-		rc = quoit_get_info(j->ring, &j->info);
 	return rc;
 }
 
@@ -362,6 +373,10 @@ static int run(struct job *j)
 	int rc, status;
 
 	rc = open_consumer(j);
+	if (rc != 0 && j->created) {
+		take_back(j->ring);
+		j->ring = NULL;
+	}
 	if (rc == -EINTR && stop_signal != 0)
 		return STATUS_SIGNAL + stop_signal;
 	if (rc != 0)
@@ -397,7 +412,7 @@ int main(int argc, char **argv)
 	if (j.s.more_n != 0) {
 		status = run_many(&j);
 	} else {
-		status = open_ring(&j.s, &j.ring);
+		status = open_ring(&j.s, &j.ring, &j.created);
 		if (status == STATUS_OK) {
 			status = run(&j);
 			quoit_detach(j.ring);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fan-in: several rings to one output, by a pollset. Records of one ring stay in their order; rings
- * take turns, so one that floods does not hold up the others. A ring that ends leaves the set, and
- * the program ends with the last one.
+ * take turns, so one that floods does not hold up the others, nor does one that is not there yet:
+ * it is looked for now and then. A ring that ends leaves the set, and the program ends with the
+ * last.
  */
 #include "consume.h"
 
@@ -12,7 +13,15 @@
 
 #include <quoit/pollset.h>
 
-#define READY_MOST 16
+#define READY_MOST   16
+#define AWAITED_MOST 64                  /* rings that are looked for at one time */
+#define BUSY_NS      INT64_C(1000000000) /* a predecessor that was just killed is gone by then */
+
+enum state {
+	AWAITED, /* its ring is not there yet, or has another consumer */
+	OPEN,    /* in the set */
+	ENDED,
+};
 
 struct source {
 	const char *name;
@@ -21,8 +30,14 @@ struct source {
 	struct quoit_member *member;
 	struct quoit_info info;
 	struct quoit_counters counters; /* when it was closed */
+	enum state state;
 	unsigned index;
-	bool orphaned, ended;
+	uint64_t backlog; /* still to be taken: UINT64_MAX, or how many SIGTERM left */
+	int64_t busy_ns;  /* since when it has another consumer, or 0 */
+	bool created;     /* by us */
+	bool from_start;  /* nothing was taken before */
+	bool told;        /* that it is waited for */
+	bool orphaned;
 };
 
 struct many {
@@ -30,8 +45,13 @@ struct many {
 	struct quoit_pollset *set;
 	struct source *source;
 	unsigned n, left; /* of n, those that have not ended */
-	int status;       /* the first that did not end well */
-	int64_t moved_ns; /* when a record came last */
+	unsigned awaited; /* of those */
+	unsigned cursor;  /* who is looked for next */
+	int status;       /* of the first that did not end well */
+	bool stopped;     /* SIGTERM ended one before its stream did */
+	int64_t begin_ns;
+	int64_t looked_ns; /* for those that are awaited */
+	int64_t moved_ns;  /* when a record, or a ring, came last */
 };
 
 /* What the rest of the program works on. */
@@ -40,60 +60,134 @@ static void choose(struct job *j, const struct source *s)
 	j->ring = s->ring;
 	j->consumer = s->consumer;
 	j->info = s->info;
+	j->backlog = s->backlog;
 	if (j->verifier != NULL)
-		verifier_ring(j->verifier, s->index);
+		verifier_ring(j->verifier, s->index, s->from_start);
 }
 
 /* ---- beginning ------------------------------------------------------------------------------ */
 
+/* 0, -EAGAIN it has another consumer, or why not. */
+static int join(struct many *m, struct source *s)
+{
+	struct quoit_stats stats = {.size = sizeof(stats)};
+	struct job *j = m->j;
+	int rc;
+
+	j->ring = s->ring;
+	rc = try_consumer(j);
+	if (rc == -EBUSY && s->busy_ns == 0)
+		s->busy_ns = now_ns();
+	if (rc == -EBUSY && now_ns() - s->busy_ns < BUSY_NS)
+		return -EAGAIN;
+	if (rc != 0)
+		return rc;
+	s->consumer = j->consumer;
+	s->info = j->info;
+	s->from_start = quoit_get_stats(s->ring, &stats) == 0 && stats.consumed.records == 0;
+	rc = quoit_pollset_add_consumer(m->set, s->consumer, s, &s->member);
+	if (rc != 0) {
+		quoit_consumer_close(s->consumer);
+		s->consumer = NULL;
+	}
+	return rc;
+}
+
+/* Come by its ring, and into the set, if that can be done now. An exit code, told. */
 static int open_source(struct many *m, struct source *s)
 {
 	struct job *j = m->j;
-	int rc, status;
+	int rc = 0;
 
 	j->s.ring = s->name;
-	status = open_ring(&j->s, &s->ring);
-	if (status != STATUS_OK)
-		return status;
-	j->ring = s->ring;
-	j->consumer = NULL;
-	rc = open_consumer(j);
-	s->consumer = j->consumer;
-	s->info = j->info;
+	if (s->ring == NULL) {
+		rc = try_ring(&j->s, &s->ring, &s->created);
+		if (rc == -EAGAIN)
+			awaits_ring(&j->s, m->begin_ns, &s->told);
+		else if (rc != 0)
+			return open_error(&j->s, rc);
+		else
+			tell_private(&j->s, s->ring);
+	}
 	if (rc == 0)
-		rc = quoit_pollset_add_consumer(m->set, s->consumer, s, &s->member);
-	if (rc == 0)
+		rc = join(m, s);
+	if (rc == -EAGAIN)
 		return STATUS_OK;
-	quoit_consumer_close(s->consumer);
-	s->consumer = NULL;
-	if (rc == -EINTR && stop_signal != 0)
-		return STATUS_SIGNAL + stop_signal;
-	return ring_error(s->name, "become its consumer", rc);
+	if (rc != 0)
+		return ring_error(s->name, "become its consumer", rc);
+	s->state = OPEN;
+	m->awaited--;
+	m->moved_ns = now_ns();
+	if (j->report.ring == NULL)
+		j->report.ring = s->ring;
+	return STATUS_OK;
+}
+
+/* All or nothing: no ring of ours is left behind if another one cannot be had. */
+static void take_back_sources(struct many *m)
+{
+	quoit_pollset_destroy(m->set);
+	m->set = NULL;
+	for (unsigned i = 0; i < m->n; i++) {
+		struct source *s = &m->source[i];
+
+		if (!s->created)
+			continue;
+		take_back(s->ring);
+		s->ring = NULL;
+	}
 }
 
 static int open_sources(struct many *m)
 {
 	const struct settings *s = &m->j->s;
 	struct quoit_pollset_options options = {.size = sizeof(options), .members = m->n};
-	int rc = quoit_pollset_create(&options, &m->set);
+	const char *first = s->ring;
+	int rc = quoit_pollset_create(&options, &m->set), status = STATUS_OK;
 
 	m->source = calloc(m->n, sizeof(*m->source));
 	if (rc == 0 && m->source == NULL)
 		rc = -ENOMEM;
 	if (rc != 0)
-		return ring_error(s->ring, "read it with others", rc);
-	for (unsigned i = 0; i < m->n; i++) {
-		m->source[i].name = i == 0 ? s->ring : s->more[i - 1];
+		return ring_error(first, "read it with others", rc);
+	m->left = m->awaited = m->n;
+	m->begin_ns = m->looked_ns = m->moved_ns = now_ns();
+	for (unsigned i = 0; i < m->n && status == STATUS_OK; i++) {
+		m->source[i].name = i == 0 ? first : s->more[i - 1];
 		m->source[i].index = i;
+		m->source[i].backlog = UINT64_MAX;
+		status = open_source(m, &m->source[i]);
 	}
-	for (unsigned i = 0; i < m->n; i++) {
-		int status = open_source(m, &m->source[i]);
+	if (status != STATUS_OK)
+		take_back_sources(m);
+	return status;
+}
 
-		if (status != STATUS_OK)
-			return status;
-		m->left++;
+/* Look for those that were not there. One that cannot be had is left out; the others go on. */
+static void look_for_awaited(struct many *m)
+{
+	int64_t now = now_ns();
+	unsigned looks = 0;
+
+	if (m->awaited == 0 || now - m->looked_ns < LOOK_NS)
+		return;
+	m->looked_ns = now;
+	for (unsigned i = 0; i < m->n && looks < AWAITED_MOST && m->awaited != 0; i++) {
+		struct source *s = &m->source[m->cursor++ % m->n];
+		int status;
+
+		if (s->state != AWAITED)
+			continue;
+		looks++;
+		status = open_source(m, s);
+		if (status == STATUS_OK)
+			continue;
+		s->state = ENDED;
+		m->awaited--;
+		m->left--;
+		if (m->status == STATUS_OK)
+			m->status = status;
 	}
-	return STATUS_OK;
 }
 
 /* ---- one turn of one ring ------------------------------------------------------------------- */
@@ -102,7 +196,7 @@ static int open_sources(struct many *m)
 static void end_source(struct many *m, struct source *s, int rc)
 {
 	quoit_consumer_counters(s->consumer, &s->counters);
-	s->ended = true;
+	s->state = ENDED;
 	m->left--;
 	if (rc != 0) {
 		int status = judge(m->j, rc);
@@ -141,9 +235,14 @@ static int take_turn(struct many *m, struct source *s)
 {
 	struct quoit_msg msgs[QUOIT_BATCH_MAX];
 	struct job *j = m->j;
-	int n;
+	int n, rc;
 
 	choose(j, s);
+	if (s->backlog == 0) {
+		m->stopped = true;
+		end_source(m, s, 0);
+		return 0;
+	}
 	n = quoit_peek_batch(s->consumer, msgs, batch_now(j, batch_most(j)));
 	if (n <= 0) {
 		no_record(m, s, n);
@@ -151,31 +250,44 @@ static int take_turn(struct many *m, struct source *s)
 	}
 	go_on(m, s);
 	m->moved_ns = now_ns();
-	return take_records(j, msgs, (unsigned)n);
+	rc = take_records(j, msgs, (unsigned)n);
+	s->backlog = j->backlog;
+	if (rc != -EBADMSG)
+		return rc;
+	end_source(m, s, rc);
+	return 0;
 }
 
 /* ---- all of them ---------------------------------------------------------------------------- */
 
-/* SIGTERM: what is in the rings now is still taken. */
+/* SIGTERM: what is in the rings now is still taken, of each what it has. */
 static void begin_stop(struct many *m)
 {
 	struct quoit_stats stats = {.size = sizeof(stats)};
-	uint64_t there = 0;
 
 	m->j->stopping = true;
-	for (unsigned i = 0; i < m->n; i++)
-		if (!m->source[i].ended && quoit_get_stats(m->source[i].ring, &stats) == 0 &&
+	for (unsigned i = 0; i < m->n; i++) {
+		struct source *s = &m->source[i];
+
+		s->backlog = 0;
+		if (s->state == OPEN && quoit_get_stats(s->ring, &stats) == 0 &&
 		    stats.produced.records > stats.consumed.records)
-			there += stats.produced.records - stats.consumed.records;
-	m->j->backlog = there;
+			s->backlog = stats.produced.records - stats.consumed.records;
+	}
 }
 
 static int await(struct many *m, struct quoit_ready *ready)
 {
+	const struct timespec *deadline = QUOIT_NOWAIT;
 	struct job *j = m->j;
-	struct timespec slice = quoit_deadline_ms(SLICE_MS);
-	int n = quoit_pollset_wait(m->set, ready, READY_MOST, j->stopping ? QUOIT_NOWAIT : &slice);
+	struct timespec slice;
+	int n;
 
+	if (!j->stopping) {
+		slice = quoit_deadline_ms(m->awaited != 0 ? LOOK_NS / 1000000 : SLICE_MS);
+		deadline = &slice;
+	}
+	n = quoit_pollset_wait(m->set, ready, READY_MOST, deadline);
 	report_tick(&j->report);
 	if (n >= 0)
 		return n;
@@ -195,23 +307,25 @@ static int consume_many(struct many *m)
 	int n, rc = 0;
 
 	j->left = j->s.count;
-	j->backlog = UINT64_MAX;
-	m->moved_ns = now_ns();
 	while (rc == 0 && m->left != 0 && !stop_hard) {
 		if (stop_signal != 0 && !j->stopping)
 			begin_stop(m);
-		if (j->left == 0 || j->backlog == 0)
+		if (j->left == 0)
 			return j->stopping ? -EINTR : 0;
+		if (!j->stopping)
+			look_for_awaited(m);
 		n = await(m, ready);
 		if (n < 0)
 			return n;
 		for (int i = 0; i < n; i++) {
-			if (rc == 0 && j->left != 0 && j->backlog != 0)
+			if (rc == 0 && j->left != 0)
 				rc = take_turn(m, ready[i].user);
 			(void)quoit_pollset_done(m->set, &ready[i]);
 		}
 	}
-	return rc != 0 || m->left == 0 ? rc : -EINTR;
+	if (rc != 0)
+		return rc;
+	return m->left != 0 || m->stopped ? -EINTR : 0;
 }
 
 /* ---- ending --------------------------------------------------------------------------------- */
@@ -221,7 +335,7 @@ static void close_sources(struct many *m, struct quoit_counters *ret_sum)
 	for (unsigned i = 0; i < m->n && m->source != NULL; i++) {
 		struct source *s = &m->source[i];
 
-		if (s->consumer != NULL && !s->ended)
+		if (s->state == OPEN)
 			quoit_consumer_counters(s->consumer, &s->counters);
 		for (size_t k = 0; k < sizeof(*ret_sum) / 8; k++)
 			((uint64_t *)(void *)ret_sum)[k] +=
@@ -230,27 +344,33 @@ static void close_sources(struct many *m, struct quoit_counters *ret_sum)
 	quoit_pollset_destroy(m->set);
 }
 
-static int prepare_many(struct many *m)
-{
-	struct quoit_stats stats = {.size = sizeof(stats)};
-	struct job *j = m->j;
-	bool from_start = true;
-
-	for (unsigned i = 0; i < m->n; i++)
-		from_start &= quoit_get_stats(m->source[i].ring, &stats) == 0 &&
-			      stats.consumed.records == 0;
-	j->s.ring = m->source[0].name;
-	j->ring = m->source[0].ring;
-	return prepare(j, from_start);
-}
-
 static json_t *names_json(const struct many *m)
 {
 	json_t *names = json_array();
 
 	for (unsigned i = 0; i < m->n; i++)
-		json_array_append_new(names, json_string(m->source[i].info.name));
+		json_array_append_new(names, json_string(m->source[i].info.name[0] != '\0'
+								 ? m->source[i].info.name
+								 : m->source[i].name));
 	return names;
+}
+
+/* Nothing moved for too long: those that never came are told by name. */
+static int judge_timeout(struct many *m)
+{
+	struct job *j = m->j;
+	int status = STATUS_TIMEOUT;
+
+	for (unsigned i = 0; i < m->n; i++) {
+		if (m->source[i].state != AWAITED)
+			continue;
+		j->s.ring = m->source[i].name;
+		status = open_error(&j->s, -ENOENT);
+	}
+	if (status == STATUS_TIMEOUT)
+		say("nobody sent a record to any of the rings for %g s; see 'quoit peers'",
+		    (double)j->s.timeout_ns / 1e9);
+	return status;
 }
 
 static int run_open(struct many *m)
@@ -258,23 +378,25 @@ static int run_open(struct many *m)
 	struct quoit_counters counters = {0};
 	json_t *extra = json_object();
 	struct job *j = m->j;
-	int rc = prepare_many(m), status;
+	int rc = consume_many(m), status = m->status;
 
-	if (rc == 0)
-		rc = consume_many(m);
 	report_stop(&j->report);
 	j->report.more = m->n - 1;
-	j->info = m->source[0].info;
+	j->s.ring = m->source[0].name;
+	j->report.ring = m->source[0].ring;
 	json_object_set_new(extra, "rings", names_json(m));
-	status = rc != 0 ? judge(j, rc) : m->status;
+	if (rc == -ETIMEDOUT)
+		status = judge_timeout(m);
+	else if (rc != 0)
+		status = judge(j, rc);
 	close_sources(m, &counters);
 	m->set = NULL;
 	status = verdict(j, status, extra);
 	rc = report_finish(&j->report, &counters, status, extra);
 	if (status == STATUS_OK)
 		status = rc;
-	for (unsigned i = 0; i < m->n && j->s.remove && m->left == 0; i++) {
-		rc = remove_ring(m->source[i].ring);
+	for (unsigned i = 0; i < m->n && j->s.remove && m->left == 0 && !m->stopped; i++) {
+		rc = m->source[i].ring != NULL ? remove_ring(m->source[i].ring) : STATUS_OK;
 		status = status == STATUS_OK ? rc : status;
 	}
 	return status;
@@ -283,8 +405,9 @@ static int run_open(struct many *m)
 int run_many(struct job *j)
 {
 	struct many m = {.j = j, .n = 1 + j->s.more_n};
-	int status = open_sources(&m);
+	int rc = prepare(j, true), status;
 
+	status = rc != 0 ? ring_error(j->s.ring, "read it with others", rc) : open_sources(&m);
 	if (status == STATUS_OK)
 		status = run_open(&m);
 	quoit_pollset_destroy(m.set);

@@ -107,14 +107,12 @@ static int write_all(struct iovec *iov, unsigned n, size_t *ret_written)
 	return 0;
 }
 
+/* They are out, and count, whether or not the ring takes them back: it may be corrupt. */
 static int advance(struct job *j, const struct quoit_msg *msgs, unsigned n)
 {
 	uint64_t bytes = 0, records = 0;
 	int rc;
 
-	rc = n == 0 ? 0 : quoit_advance_batch(j->consumer, msgs, n);
-	if (rc < 0)
-		return rc;
 	for (unsigned i = 0; i < n; i++) {
 		if (j->s.type_given && msgs[i].type != j->s.type) {
 			j->skipped++;
@@ -125,7 +123,8 @@ static int advance(struct job *j, const struct quoit_msg *msgs, unsigned n)
 	}
 	if (records != 0)
 		report_add(&j->report, records, bytes);
-	return 0;
+	rc = n == 0 ? 0 : quoit_advance_batch(j->consumer, msgs, n);
+	return rc < 0 ? rc : 0;
 }
 
 int write_records(struct job *j, const struct quoit_msg *msgs, unsigned n)

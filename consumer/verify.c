@@ -50,9 +50,10 @@ void verifier_free(struct verifier *v)
 	free(v);
 }
 
-void verifier_ring(struct verifier *v, unsigned ring)
+void verifier_ring(struct verifier *v, unsigned ring, bool from_start)
 {
 	v->ring = ring;
+	v->from_start = from_start;
 }
 
 static bool is_source(const struct verifier *v, size_t i, const struct stamp *stamp)

@@ -121,6 +121,8 @@ int ring_error(const char *ring, const char *what, int error)
 		{EBUSY, STATUS_FAILURE, "an SPSC ring takes one of each; see 'quoit peers'"},
 		{ENOSPC, STATUS_FAILURE, "make it smaller, or make room; see 'quoit ls'"},
 		{ENOMEM, STATUS_FAILURE, "make it smaller, or leave --hugepages and --mlock out"},
+		{EMFILE, STATUS_FAILURE, "raise 'ulimit -n'"},
+		{EFBIG, STATUS_FAILURE, "make it smaller, or raise 'ulimit -f'"},
 		{EMSGSIZE, STATUS_FAILURE, "see 'quoit info' for the largest record it takes"},
 		{ENOTSUP, STATUS_FAILURE,
 		 "choose another --wait or kind of ring name, or leave --hugepages out"},

@@ -21,6 +21,7 @@
 #include <quoit/quoit.h>
 
 #define SLICE_MS 100
+#define LOOK_NS  20000000 /* between two looks for a ring that is not there */
 #define NEVER    INT64_MAX
 
 /* Exit codes; 128 + n after signal n. */
@@ -169,8 +170,19 @@ double parse_real(const char *option, const char *text, double min, double max);
 
 /* common_ring.c */
 
-/* Create or attach as asked; waits for a ring that is not there yet. 0, or an exit code, told. */
-int open_ring(const struct settings *s, struct quoit **ret_ring);
+/* Create or attach as asked; waits for a ring that is not there yet. 0, or an exit code, told.
+ * *ret_created: it was made by this call. */
+int open_ring(const struct settings *s, struct quoit **ret_ring, bool *ret_created);
+/* The same without waiting and telling: 0, -EAGAIN not there yet, or why not: for open_error(). */
+int try_ring(const struct settings *s, struct quoit **ret_ring, bool *ret_created);
+/* Say why it cannot be had. Returns the exit code. */
+int open_error(const struct settings *s, int error);
+/* Say, once and not at once, that it is waited for. */
+void awaits_ring(const struct settings *s, int64_t since, bool *told);
+/* A private one was created: say its name, for nobody can guess it. */
+void tell_private(const struct settings *s, const struct quoit *ring);
+/* We have created it and cannot go on: detach, and remove it unless somebody has come already. */
+void take_back(struct quoit *q);
 /* How full the ring is, percent. */
 unsigned ring_fill(const struct quoit *q);
 /* Remove the ring; one that is gone already is no error. 0, or an exit code, told. */
@@ -191,7 +203,7 @@ uint64_t histogram_quantile(const struct histogram *h, double fraction);
 
 struct report {
 	const struct settings *s;
-	const struct quoit *ring;
+	const struct quoit *ring; /* of several the first that is there, or NULL */
 	uint64_t records, bytes;
 	int64_t opened_ns;
 	int64_t first_ns; /* first record; 0: none yet */

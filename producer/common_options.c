@@ -288,6 +288,8 @@ void settings_finish(struct settings *s, int argc, char **argv)
 		usage_error("--ring-size, --slot-size, --heap, --heap-share, --mode, --peers, "
 			    "--ring-wait, --hugepages and "
 			    "--persistent need --create");
+	if (o->heap_share != 0 && (o->kind == QUOIT_MPMC || o->heap_size == 0))
+		usage_error("--heap-share is for --kind spsc with a --heap");
 	if (s->quiet || s->json || s->stats_s != 0)
 		s->progress = false;
 	if (s->cpu >= 0)
@@ -300,8 +302,8 @@ void print_common_help(void)
 	      "      --create           create it, or attach if it exists, with\n"
 	      "      --kind KIND          spsc (default) or mpmc; without --create: insist on it\n"
 	      "      --ring-size SIZE     bytes of record space, default 1M\n"
-	      "      --slot-size SIZE     mpmc: largest record, default 256\n"
-	      "      --heap SIZE          a heap for records that the ring does not take\n"
+	      "      --slot-size SIZE     mpmc: largest record without a heap, default 256\n"
+	      "      --heap SIZE          a heap for longer records than the ring takes\n"
 	      "      --heap-share SIZE    spsc: longer ones go there, default 1/8 of the ring\n"
 	      "      --mode OCTAL         permissions, default 0600\n"
 	      "      --peers N            mpmc: most endpoints at one time, default 128\n"

@@ -60,12 +60,13 @@ static void print_line(struct report *r, int64_t now)
 
 	if (r->s->progress)
 		fputs("\r\033[K", stderr);
-	fprintf(stderr, "%s: %ld:%02ld  %s  %s  %s  ring %u %% full", program, elapsed / 60,
-		elapsed % 60, scaled((double)r->bytes, "B", bytes, sizeof(bytes)),
+	fprintf(stderr, "%s: %ld:%02ld  %s  %s  %s", program, elapsed / 60, elapsed % 60,
+		scaled((double)r->bytes, "B", bytes, sizeof(bytes)),
 		scaled((double)(r->bytes - r->last_bytes) / seconds, "B/s", rate, sizeof(rate)),
 		scaled((double)(r->records - r->last_records) / seconds, " records/s", records,
-		       sizeof(records)),
-		ring_fill(r->ring));
+		       sizeof(records)));
+	if (r->ring != NULL)
+		fprintf(stderr, "  ring %u %% full", ring_fill(r->ring));
 	if (!r->s->progress)
 		fputc('\n', stderr);
 	fflush(stderr);
@@ -189,7 +190,7 @@ int report_finish(struct report *r, const struct quoit_counters *own, int status
 	json_t *object;
 	int rc = STATUS_OK;
 
-	if (quoit_get_info(r->ring, &info) != 0)
+	if (r->ring == NULL || quoit_get_info(r->ring, &info) != 0)
 		snprintf(info.name, sizeof(info.name), "%s", s->ring);
 	if (!s->quiet && !s->json)
 		print_text(r, info.name, seconds, own);

@@ -3,12 +3,11 @@
  * Coming by the ring: create it, attach to it, or wait until somebody else has created it.
  */
 #include "common.h"
+#include "explain.h"
 
 #include <errno.h>
-#include <string.h>
 #include <time.h>
 
-#define LOOK_MS   20 /* between two looks for a ring that is not there */
 #define SILENT_NS INT64_C(1000000000)
 
 /* Errors that another process can put right by creating the ring. */
@@ -17,27 +16,61 @@ static bool may_appear(int error)
 	return error == -ENOENT || error == -EOWNERDEAD || error == -ETIMEDOUT || error == -EIDRM;
 }
 
-static int attach(const struct settings *s, struct quoit **ret_ring)
+/* Once. *ret_created: it was not there before. */
+static int create(const struct settings *s, struct quoit **ret_ring, bool *ret_created)
 {
-	const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
 	struct quoit_options options = s->options;
-	int64_t begin = now_ns(), give_up = deadline_after(s->timeout_ns);
-	bool told = s->quiet;
 	int rc;
 
-	options.attach_timeout_ms = SLICE_MS;
+	/* By itself first: together with attaching nobody says which of them it was. */
+	options.flags &= ~QUOIT_CREATE_OR_ATTACH;
+	rc = quoit_create(s->ring, &options, ret_ring);
+	*ret_created = rc == 0;
+	return rc == -EEXIST ? quoit_create(s->ring, &s->options, ret_ring) : rc;
+}
+
+/* Once. */
+static int attach(const struct settings *s, uint32_t timeout_ms, struct quoit **ret_ring)
+{
+	struct quoit_options options = s->options;
+
+	options.attach_timeout_ms = timeout_ms;
+	return quoit_attach(s->ring, &options, ret_ring);
+}
+
+int try_ring(const struct settings *s, struct quoit **ret_ring, bool *ret_created)
+{
+	int rc;
+
+	*ret_created = false;
+	rc = s->create ? create(s, ret_ring, ret_created) : attach(s, 1, ret_ring);
+	return !s->create && may_appear(rc) ? -EAGAIN : rc;
+}
+
+void awaits_ring(const struct settings *s, int64_t since, bool *told)
+{
+	if (*told || s->quiet || now_ns() - since < SILENT_NS)
+		return;
+	say("%s: waiting for somebody to create it", s->ring);
+	*told = true;
+}
+
+static int attach_patiently(const struct settings *s, struct quoit **ret_ring)
+{
+	const struct timespec pause = {.tv_nsec = LOOK_NS};
+	int64_t begin = now_ns(), give_up = deadline_after(s->timeout_ns);
+	bool told = false;
+	int rc;
+
 	for (;;) {
-		rc = quoit_attach(s->ring, &options, ret_ring);
+		rc = attach(s, SLICE_MS, ret_ring);
 		if (!may_appear(rc))
 			return rc;
 		if (stop_signal != 0)
 			return -EINTR;
 		if (now_ns() >= give_up)
 			return rc;
-		if (!told && now_ns() - begin >= SILENT_NS) {
-			say("%s: waiting for somebody to create it", s->ring);
-			told = true;
-		}
+		awaits_ring(s, begin, &told);
 		nanosleep(&pause, NULL);
 	}
 }
@@ -58,10 +91,18 @@ static uint32_t other_kind(const struct settings *s)
 	return info.kind;
 }
 
-static int open_error(const struct settings *s, int error)
+int open_error(const struct settings *s, int error)
 {
 	uint32_t kind = error == -EPROTO ? other_kind(s) : 0;
+	char text[256];
 
+	if (error == -EINTR)
+		return STATUS_SIGNAL + stop_signal;
+	if (s->create && error == -EINVAL &&
+	    explain_options(s->ring, &s->options, "--ring-size", text, sizeof(text))) {
+		say("%s: cannot create the ring: %s", s->ring, text);
+		return STATUS_USAGE;
+	}
 	if (error == -EOWNERDEAD) {
 		say("%s: is half-made, its creator died; create it again with --create", s->ring);
 		return STATUS_NOT_FOUND;
@@ -86,24 +127,42 @@ static int open_error(const struct settings *s, int error)
 	return ring_error(s->ring, s->create ? "create the ring" : "attach to the ring", error);
 }
 
-int open_ring(const struct settings *s, struct quoit **ret_ring)
+void tell_private(const struct settings *s, const struct quoit *ring)
 {
 	struct quoit_info info = {.size = sizeof(info)};
+
+	if (s->create && strcmp(s->ring, "sysv:private") == 0 && quoit_get_info(ring, &info) == 0)
+		say("created %s", info.name);
+}
+
+int open_ring(const struct settings *s, struct quoit **ret_ring, bool *ret_created)
+{
 	int rc;
 
+	*ret_created = false;
 	if (s->create)
-		rc = quoit_create(s->ring, &s->options, ret_ring);
+		rc = create(s, ret_ring, ret_created);
 	else
-		rc = attach(s, ret_ring);
-	if (rc == -EINTR)
-		return STATUS_SIGNAL + stop_signal;
+		rc = attach_patiently(s, ret_ring);
 	if (rc != 0)
 		return open_error(s, rc);
-	/* Nobody can guess the name of a private one. */
-	if (s->create && strcmp(s->ring, "sysv:private") == 0 &&
-	    quoit_get_info(*ret_ring, &info) == 0)
-		say("created %s", info.name);
+	tell_private(s, *ret_ring);
 	return STATUS_OK;
+}
+
+void take_back(struct quoit *q)
+{
+	struct quoit_stats stats = {.size = sizeof(stats)};
+	struct quoit_info info = {.size = sizeof(info)};
+	bool unused = quoit_get_stats(q, &stats) == 0 && stats.producers == 0 &&
+		      stats.consumers == 0 && quoit_get_info(q, &info) == 0;
+	int rc;
+
+	/* First, for removing takes descriptors, of which we may have too few. */
+	quoit_detach(q);
+	rc = unused ? quoit_remove(info.name) : 0;
+	if (rc != 0 && rc != -ENOENT)
+		say("%s: was created, and is left behind: %s", info.name, quoit_strerror(rc));
 }
 
 unsigned ring_fill(const struct quoit *q)

@@ -27,6 +27,7 @@ struct target {
 	struct quoit_member *member;
 	struct quoit_info info;
 	struct quoit_counters counters; /* when it was closed */
+	bool created;                   /* by us */
 	bool gone, orphaned;
 };
 
@@ -34,7 +35,7 @@ struct fan {
 	struct quoit_pollset *set; /* round-robin, else NULL */
 	struct target *target;
 	unsigned n, left;
-	int status; /* the first that was left out for a bad reason */
+	int status; /* of the first that was left out for a bad reason */
 	void *scratch;
 };
 
@@ -45,7 +46,7 @@ static int open_target(struct job *j, struct target *t)
 	int rc, status;
 
 	j->s.ring = t->name;
-	status = open_ring(&j->s, &t->ring);
+	status = open_ring(&j->s, &t->ring, &t->created);
 	if (status != STATUS_OK)
 		return status;
 	j->ring = t->ring;
@@ -133,11 +134,13 @@ static int target_trouble(struct job *j, struct target *t, int error)
 		j->info = t->info; /* for the message */
 		return error;
 	}
-	if (!j->s.quiet || error == -EOWNERDEAD)
-		say("%s: the consumer %s; going on without it", t->info.name,
-		    error == -EPIPE ? "has closed" : "died");
-	if (error == -EOWNERDEAD)
-		f->status = STATUS_PEER_DIED;
+	if (!j->s.quiet || error != -EPIPE)
+		say("%s: %s; going on without it", t->info.name,
+		    error == -EPIPE        ? "the consumer has closed"
+		    : error == -EOWNERDEAD ? "the consumer died"
+					   : "the ring was removed");
+	if (f->status == STATUS_OK && error != -EPIPE)
+		f->status = error == -EOWNERDEAD ? STATUS_PEER_DIED : STATUS_NOT_FOUND;
 	t->gone = true;
 	f->left--;
 	close_target(f, t);
@@ -380,6 +383,21 @@ static int run_open(struct job *j)
 	return status;
 }
 
+/* All or nothing: no ring of ours is left behind if another one cannot be had. */
+static void take_back_targets(struct fan *f)
+{
+	for (unsigned i = 0; i < f->n && f->target != NULL; i++)
+		close_target(f, &f->target[i]);
+	for (unsigned i = 0; i < f->n && f->target != NULL; i++) {
+		struct target *t = &f->target[i];
+
+		if (!t->created)
+			continue;
+		take_back(t->ring);
+		t->ring = NULL;
+	}
+}
+
 int run_fan(struct job *j)
 {
 	struct fan fan = {.n = 1 + j->s.more_n};
@@ -390,6 +408,8 @@ int run_fan(struct job *j)
 	status = open_targets(j);
 	if (status == STATUS_OK)
 		status = run_open(j);
+	else
+		take_back_targets(&fan);
 	close_targets(&fan, &counters);
 	quoit_pollset_destroy(fan.set);
 	for (unsigned i = 0; i < fan.n && fan.target != NULL; i++)

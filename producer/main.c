@@ -100,6 +100,9 @@ static void check(const struct job *j, bool sized, uint64_t records)
 			    sizeof(struct stamp));
 	if (j->s.more_n != 0 && j->fan_out == FAN_NONE)
 		usage_error("several rings need --fan-out: '%s' is too much", j->s.more[0]);
+	if (j->fan_out == FAN_ROUND_ROBIN && j->s.wait != 0)
+		usage_error("--wait is about one ring; those of --fan-out round-robin are waited "
+			    "for together");
 	if (j->fan_out != FAN_NONE && j->seek_committed)
 		usage_error("--seek-committed is about one ring");
 	if (j->generate && records != 0 && j->s.count != UINT64_MAX)
@@ -283,6 +286,10 @@ static int run(struct job *j)
 	int rc, status, drained = 0;
 
 	rc = open_producer(j);
+	if (rc != 0 && j->created) {
+		take_back(j->ring);
+		j->ring = NULL;
+	}
 	if (rc == -EINTR && stop_signal != 0)
 		return STATUS_SIGNAL + stop_signal;
 	if (rc != 0)
@@ -324,7 +331,7 @@ int main(int argc, char **argv)
 	if (j.fan_out != FAN_NONE) {
 		status = run_fan(&j);
 	} else {
-		status = open_ring(&j.s, &j.ring);
+		status = open_ring(&j.s, &j.ring, &j.created);
 		if (status == STATUS_OK) {
 			status = run(&j);
 			quoit_detach(j.ring);

@@ -24,6 +24,7 @@ struct job {
 	int64_t drain_ns; /* how long SIGTERM waits for the consumers */
 
 	struct quoit *ring;
+	bool created; /* by us */
 	struct quoit_producer *producer;
 	struct quoit_info info;
 	struct report report;

@@ -244,7 +244,9 @@ static void check_slot(const struct quoit_inspect *v, struct quoit__report *r,
 		SLOT_PROBLEM("owner %" PRIu32 " is none", owner);
 	else if (owned && load32(&v->rows[owner].state) == QUOIT__ROW_FREE &&
 		 load(&slot->word) == word)
-		SLOT_PROBLEM("belongs to peer %" PRIu32 ", which is not there", owner);
+		quoit__problem(r, QUOIT__REPAIRABLE, quoit__view_offset(v, slot),
+			       "slot %" PRIu64 ": belongs to peer %" PRIu32 ", which is not there",
+			       index, owner);
 	else if (!owned && owner != 0)
 		SLOT_PROBLEM("has an owner, %" PRIu32 ", though it is nobody's", owner);
 	else if ((phase == QUOIT__COMMITTED || phase == QUOIT__READING ||
@@ -309,9 +311,10 @@ static bool found_in(const struct quoit__report *r, const struct quoit__finding 
 	return false;
 }
 
-int quoit_inspect_check(struct quoit_inspect *v, quoit_problem_fn *report, void *arg)
+/* Only problems of this severity and worse. */
+static int check(struct quoit_inspect *v, int least, quoit_problem_fn *report, void *arg)
 {
-	struct quoit__report first = {0}, second = {0};
+	struct quoit__report first = {.least = least}, second = {.least = least};
 	bool twice;
 	int problems = 0;
 
@@ -347,4 +350,14 @@ int quoit_inspect_check(struct quoit_inspect *v, quoit_problem_fn *report, void 
 	forget(&second);
 	quoit_inspect_rewind(v);
 	return problems;
+}
+
+int quoit_inspect_check(struct quoit_inspect *v, quoit_problem_fn *report, void *arg)
+{
+	return check(v, QUOIT__NOTE, report, arg);
+}
+
+int quoit__check_corrupt(struct quoit_inspect *v, quoit_problem_fn *report, void *arg)
+{
+	return check(v, QUOIT__CORRUPT, report, arg);
 }

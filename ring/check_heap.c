@@ -160,8 +160,8 @@ void quoit__check_heap(const struct quoit_inspect *v, struct quoit__report *r)
 	if (orphans != 0)
 		quoit__problem(r, QUOIT__NOTE, v->geo.heap_table,
 			       "heap: %" PRIu64
-			       " units are left of producers that have gone, until their records "
-			       "have been taken",
+			       " units are orphaned: left by producers that have gone, until a "
+			       "producer finds no room, or repair, and no record refers to them",
 			       orphans);
 	free(first.found);
 	free(second.found);

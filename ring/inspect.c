@@ -27,6 +27,8 @@ void quoit__problem(struct quoit__report *r, int severity, uint64_t offset, cons
 	char text[256];
 	va_list arguments;
 
+	if (severity < r->least)
+		return;
 	if (severity >= QUOIT__REPAIRABLE)
 		r->problems++;
 	va_start(arguments, format);

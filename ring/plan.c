@@ -40,6 +40,16 @@ int quoit__options_read(const struct quoit_options *opt, struct quoit_options *r
 	return 0;
 }
 
+/* A heap is for records that the ring does not take, so with it a ring takes longer ones than
+ * without; where its user has said himself what goes there, longer ones than that. */
+static bool heap_helps(const struct quoit__header *h, const struct quoit__heap_header *heap,
+		       const struct quoit_options *o, uint64_t most)
+{
+	if (o->kind == QUOIT_MPMC)
+		return heap->size > h->slot_size;
+	return o->heap_share != 0 ? heap->size > heap->share : heap->size >= most;
+}
+
 /* Units: few enough that the whole table can be looked at, or copied to the stack. */
 static int plan_heap(struct quoit__header *h, struct quoit__heap_header *heap,
 		     const struct quoit_options *o)
@@ -61,6 +71,8 @@ static int plan_heap(struct quoit__header *h, struct quoit__heap_header *heap,
 	if (heap->unit < QUOIT__UNIT_MIN)
 		heap->unit = QUOIT__UNIT_MIN;
 	heap->size = (o->heap_size + heap->unit - 1) & ~(heap->unit - 1);
+	if (!heap_helps(h, heap, o, most))
+		return -EINVAL;
 	table = heap->size / heap->unit * sizeof(uint64_t);
 	heap->table_offset = (h->segment_size + PAGE - 1) & ~(PAGE - 1);
 	heap->offset = (heap->table_offset + table + PAGE - 1) & ~(PAGE - 1);

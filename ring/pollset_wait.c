@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,7 +27,8 @@
 /* Between two looks at everyone; a little less than a nap, so that each nap ends with one. */
 #define SWEEP_NS (SYNC_NAP_NS - 5000000)
 
-/* set->leader: nobody leads; somebody does; and others may stand in line. */
+/* set->leader: nobody leads; somebody does; and others may stand in line. Whoever leads must not be
+ * cancelled, or nobody ever leads again. */
 enum { LEADERLESS = 0, LED = 1, IN_LINE = 2 };
 
 /* ---- the lead ------------------------------------------------------------------------------- */
@@ -38,6 +40,20 @@ static bool try_lead(struct quoit_pollset *set)
 	/* B5: acquire, pairs with letting the next one lead. */
 	return atomic_compare_exchange_strong_explicit(&set->leader, &none, LED,
 						       memory_order_acquire, memory_order_relaxed);
+}
+
+/* Off while we lead; gives what to restore. */
+static int no_cancel(void)
+{
+	int before;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+	return before;
+}
+
+static void cancel_again(int before)
+{
+	pthread_setcancelstate(before, NULL);
 }
 
 static void let_next_lead(struct quoit_pollset *set)
@@ -166,15 +182,22 @@ static void upkeep(struct quoit_pollset *set)
 static bool poll_upkeep(struct quoit_pollset *set)
 {
 	int64_t now = coarse_now_ns();
+	bool led;
+	int before;
 
 	/* Relaxed: a hint; the lead decides. */
-	if (now == atomic_load_explicit(&set->answered_ns, memory_order_relaxed) || !try_lead(set))
+	if (now == atomic_load_explicit(&set->answered_ns, memory_order_relaxed))
 		return false;
-	atomic_store_explicit(&set->answered_ns, now, memory_order_relaxed);
-	drain(set);
-	upkeep(set);
-	let_next_lead(set);
-	return true;
+	before = no_cancel();
+	led = try_lead(set);
+	if (led) {
+		atomic_store_explicit(&set->answered_ns, now, memory_order_relaxed);
+		drain(set);
+		upkeep(set);
+		let_next_lead(set);
+	}
+	cancel_again(before);
+	return led;
 }
 
 /* ---- polling -------------------------------------------------------------------------------- */
@@ -182,13 +205,16 @@ static bool poll_upkeep(struct quoit_pollset *set)
 /* An event loop that slept has come back. */
 static void loop_awake(struct quoit_pollset *set)
 {
+	int before = no_cancel();
+
 	atomic_store_explicit(&set->looped, 0, memory_order_relaxed);
 	sync_board_awake(set->board);
-	if (!try_lead(set))
-		return;
-	drain(set);
-	upkeep(set);
-	let_next_lead(set);
+	if (try_lead(set)) {
+		drain(set);
+		upkeep(set);
+		let_next_lead(set);
+	}
+	cancel_again(before);
 }
 
 /* Not with every poll that finds work: each BUSY_POLLS-th. The set's own count, for a thread may
@@ -294,11 +320,28 @@ static int lead(struct quoit_pollset *set, struct quoit_ready *ret, unsigned max
 	return r == -EINTR ? -EINTR : 0;
 }
 
+static int wait_until(struct quoit_pollset *set, struct quoit_ready *ret, unsigned max, int64_t end)
+{
+	int r = 0;
+
+	while (r == 0) {
+		if (quoit__now_ns() >= end)
+			return -ETIMEDOUT;
+		r = become_leader(set, end);
+		if (r == 0) {
+			r = lead(set, ret, max, end);
+			let_next_lead(set);
+		} else if (r == -ETIMEDOUT) {
+			r = (int)quoit__pollset_take(set, ret, max);
+		}
+	}
+	return r;
+}
+
 int quoit_pollset_wait(struct quoit_pollset *set, struct quoit_ready *ret_ready, unsigned max,
 		       const struct timespec *deadline)
 {
-	int64_t end;
-	int r = check(set, ret_ready, max);
+	int before, r = check(set, ret_ready, max);
 
 	if (r != 0)
 		return r;
@@ -309,18 +352,9 @@ int quoit_pollset_wait(struct quoit_pollset *set, struct quoit_ready *ret_ready,
 		return -EAGAIN;
 	if (deadline != NULL && (deadline->tv_nsec < 0 || deadline->tv_nsec > 999999999))
 		return -EINVAL;
-	end = quoit__end_of(deadline);
-	while (r == 0) {
-		if (quoit__now_ns() >= end)
-			return -ETIMEDOUT;
-		r = become_leader(set, end);
-		if (r == 0) {
-			r = lead(set, ret_ready, max, end);
-			let_next_lead(set);
-		} else if (r == -ETIMEDOUT) {
-			r = (int)quoit__pollset_take(set, ret_ready, max);
-		}
-	}
+	before = no_cancel();
+	r = wait_until(set, ret_ready, max, quoit__end_of(deadline));
+	cancel_again(before);
 	return r;
 }
 
@@ -333,14 +367,12 @@ int quoit_pollset_fd(const struct quoit_pollset *set)
 	return r != 0 ? r : sync_pollable_fd(set->pollable);
 }
 
-int quoit_pollset_arm(struct quoit_pollset *set)
+static int arm_loop(struct quoit_pollset *set)
 {
-	int r = quoit__pollset_check(set);
+	int r = 1;
 
-	if (r != 0)
-		return r;
 	if (!try_lead(set))
-		return 1; /* somebody is looking */
+		return r; /* somebody is looking */
 	drain(set);
 	upkeep(set);
 	quoit__pollset_arm_all(set);
@@ -349,10 +381,21 @@ int quoit_pollset_arm(struct quoit_pollset *set)
 	if (quoit__pollset_bits(set)) {
 		atomic_store_explicit(&set->looped, 0, memory_order_relaxed);
 		sync_board_awake(set->board);
-		r = 1;
 	} else {
 		r = sync_pollable_arm(set->pollable, SYNC_NAP_NS);
 	}
 	let_next_lead(set);
+	return r;
+}
+
+int quoit_pollset_arm(struct quoit_pollset *set)
+{
+	int r = quoit__pollset_check(set), before;
+
+	if (r != 0)
+		return r;
+	before = no_cancel();
+	r = arm_loop(set);
+	cancel_again(before);
 	return r;
 }

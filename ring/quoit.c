@@ -119,7 +119,7 @@ static void describe(struct quoit *q, const struct quoit__header *h)
 	memcpy(q->info.name, q->seg.name.canonical, sizeof(q->info.name));
 }
 
-/* Make a handle of a mapped segment; takes it over, also on failure. removed_too: for the remover.
+/* Make a handle of a mapped segment; takes it over, unless it fails. removed_too: for the remover.
  */
 static int adopt(struct quoit__segment *seg, const struct quoit_options *o, bool removed_too,
 		 struct quoit **ret)
@@ -175,7 +175,6 @@ fail:
 	if (quoit__guard_lost(seg->guarded)) /* while we looked */
 		r = -EBADMSG;
 	free(q);
-	quoit__segment_close(seg);
 	return r;
 }
 
@@ -190,11 +189,22 @@ static int attach_parsed(const struct quoit__name *name, const struct quoit_opti
 	if (r != 0)
 		return r;
 	r = quoit__segment_apply(&seg, o->flags);
-	if (r != 0) {
+	if (r == 0)
+		r = adopt(&seg, o, removed_too, ret);
+	if (r != 0)
 		quoit__segment_close(&seg);
-		return r;
-	}
-	return adopt(&seg, o, removed_too, ret);
+	return r;
+}
+
+/* A ring that was published, and that its creator cannot have: nobody is to find it. */
+static void unmake(struct quoit__segment *seg)
+{
+	struct quoit__header *h = (struct quoit__header *)(void *)seg->base;
+
+	/* L2: for those who were quick to attach. */
+	atomic_store_explicit(&h->state, QUOIT__REMOVED, memory_order_release);
+	(void)quoit__segment_unlink_open(seg);
+	quoit__segment_close(seg);
 }
 
 static int create_parsed(const struct quoit__name *name, struct quoit_options *o,
@@ -215,12 +225,13 @@ static int create_parsed(const struct quoit__name *name, struct quoit_options *o
 							.mode = o->mode,
 							.locks = m.header.peers},
 				  fill, &m, &seg);
-	if (r != 0) {
-		if (m.sem_made >= 0)
-			quoit__sem_set_remove(m.sem_made);
-		return r;
+	if (r == 0) {
+		r = adopt(&seg, o, false, ret);
+		if (r != 0)
+			unmake(&seg);
 	}
-	r = adopt(&seg, o, false, ret);
+	if (r != 0 && m.sem_made >= 0)
+		quoit__sem_set_remove(m.sem_made);
 	/* Nobody removes a memfd by name: its creator takes the set along. */
 	if (r == 0 && name->backend == QUOIT_MEMFD)
 		(*ret)->sem_made = m.sem_made;

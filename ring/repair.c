@@ -2,7 +2,8 @@
 /*
  * Cleaning up by hand what endpoints clean up when they notice it: rows and slots of dead peers,
  * and rings that were never finished. Idempotent; whoever repairs may be killed at any point and
- * another goes on. What a living peer holds is protected by its lock, which must be taken first.
+ * another goes on. What a living peer holds is protected by its lock, which must be taken first. A
+ * ring that is found corrupt is left as it is: what the bytes say to clean up may be the damage.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,6 +15,8 @@
 #include "ring/heap.h"
 #include "ring/slot.h"
 #include "ring/view.h"
+
+#define TURNS 16 /* for a ring that is remade all the time */
 
 struct repair {
 	quoit_problem_fn *report;
@@ -181,23 +184,38 @@ static void mend_heap(const struct quoit_inspect *v, struct quoit *q, struct rep
 		     p->dry_run ? "to be freed" : "freed");
 }
 
-static int mend(const char *name, const struct quoit_inspect *v, struct repair *p)
+/* Attach for mending. -EAGAIN: the name leads to another ring by now. */
+static int attach(const char *name, const struct quoit_inspect *v, struct quoit **ret)
 {
-	struct quoit_counters counters = {0};
-	struct sync_lock lock;
 	struct quoit *q;
 	int r = quoit_attach(name, NULL, &q);
 
 	if (r != 0)
 		return r;
-	/* The name may lead to another ring by now. */
-	r = memcmp(q->uuid, v->header.uuid, sizeof(q->uuid)) == 0 ? 0 : -EAGAIN;
+	if (memcmp(q->uuid, v->header.uuid, sizeof(q->uuid)) != 0)
+		r = -EAGAIN;
 	/* Its header was read twice: rows that one look has found must be there in the other. */
-	if (r == 0 && q->geo.peers != v->geo.peers)
+	else if (q->geo.peers != v->geo.peers)
 		r = -EBADMSG;
-	if (r == 0)
-		r = quoit__lock_open(q, &lock);
+	if (r != 0)
+		quoit_detach(q);
+	else
+		*ret = q;
+	return r;
+}
+
+static int mend(const char *name, const struct quoit_inspect *v, struct repair *p)
+{
+	struct quoit_counters counters = {0};
+	struct sync_lock lock;
+	struct quoit *q;
+	int r = attach(name, v, &q);
+
+	if (r != 0)
+		return r;
+	r = quoit__lock_open(q, &lock);
 	if (r == 0) {
+		tell_of_dead(v, p);
 		(void)quoit__reap(q, &lock, UINT32_MAX, &counters);
 		mend_orphans(v, q, &lock, p);
 		mend_units(v, q, &lock, p);
@@ -211,32 +229,47 @@ static int mend(const char *name, const struct quoit_inspect *v, struct repair *
 	return r;
 }
 
+static void only_say(const struct quoit_inspect *v, struct repair *p)
+{
+	tell_of_dead(v, p);
+	mend_orphans(v, NULL, NULL, p);
+	mend_units(v, NULL, NULL, p);
+	mend_heap(v, NULL, p);
+}
+
+/* Looks first: nothing is touched in a ring that cannot be trusted. -EAGAIN: it was remade under
+ * our hands, and nothing has been done or told. */
+static int repair(const char *name, struct repair *p)
+{
+	struct quoit_inspect *v;
+	int r = quoit_inspect_open(name, note_corrupt, p, &v);
+
+	if (r == -EOWNERDEAD)
+		return remove_unfinished(name, p);
+	if (r != 0)
+		return r;
+	if (!v->live || v->image)
+		r = -EINVAL; /* a copy; only rings can be mended */
+	else if (p->corrupt || v->control == NULL || v->rows == NULL ||
+		 quoit__check_corrupt(v, note_corrupt, p) > 0)
+		r = -EBADMSG;
+	else if (p->dry_run)
+		only_say(v, p);
+	else
+		r = mend(name, v, p);
+	if (r == 0 && !p->dry_run && quoit__check_corrupt(v, note_corrupt, p) > 0)
+		r = -EBADMSG;
+	quoit_inspect_close(v);
+	return r == 0 ? p->done : r;
+}
+
 int quoit_repair(const char *name, int dry_run, quoit_problem_fn *report, void *arg)
 {
 	struct repair p = {.report = report, .arg = arg, .dry_run = dry_run != 0};
-	struct quoit_inspect *v;
-	int r;
+	int r = -EAGAIN;
 
-	r = quoit_inspect_open(name, note_corrupt, &p, &v);
-	if (r == -EOWNERDEAD)
-		return remove_unfinished(name, &p);
-	if (r != 0)
-		return r;
-	r = v->live && !v->image ? 0 : -EINVAL; /* a copy; only rings can be mended */
-	if (r == 0 && (p.corrupt || v->control == NULL || v->rows == NULL))
-		r = -EBADMSG;
-	if (r == 0) {
-		tell_of_dead(v, &p);
-		if (p.dry_run) {
-			mend_orphans(v, NULL, NULL, &p);
-			mend_units(v, NULL, NULL, &p);
-			mend_heap(v, NULL, &p);
-		} else {
-			r = mend(name, v, &p);
-		}
-	}
-	if (r == 0)
-		r = quoit_inspect_check(v, note_corrupt, &p) > 0 && p.corrupt ? -EBADMSG : 0;
-	quoit_inspect_close(v);
-	return r == 0 ? p.done : r;
+	/* The ring may go and come while we look: a few turns. */
+	for (int turn = 0; turn < TURNS && r == -EAGAIN; turn++)
+		r = repair(name, &p);
+	return r;
 }

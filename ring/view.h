@@ -56,6 +56,7 @@ struct quoit__finding {
 struct quoit__report {
 	quoit_problem_fn *fn; /* NULL: collect in found */
 	void *arg;
+	int least;         /* severity; what is less is not told of */
 	unsigned problems; /* of severity 2 and 3 */
 	struct quoit__finding *found;
 	size_t count, room;
@@ -70,6 +71,9 @@ int quoit__view_header(struct quoit_inspect *v, struct quoit__report *r);
 
 /* ring/inspect.c: as much of a handle as reading takes. */
 struct quoit quoit__view_ring(const struct quoit_inspect *v);
+
+/* ring/check.c: as quoit_inspect_check(), but only of what no repair mends. */
+int quoit__check_corrupt(struct quoit_inspect *v, quoit_problem_fn *report, void *arg);
 
 /* ring/check_heap.c: the heap section, and what the ring says of it. */
 void quoit__check_heap(const struct quoit_inspect *v, struct quoit__report *r);

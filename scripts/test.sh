@@ -4,7 +4,7 @@
 # Build quoit and run its tests.
 #
 #   scripts/test.sh                  all tests, optimised build
-#   scripts/test.sh -L LABEL         one kind: unit stress crash fuzz model install program perf
+#   scripts/test.sh -L LABEL         one kind: unit stress crash fuzz mutants model install program perf
 #   scripts/test.sh --preset PRESET  another build: release debug asan tsan
 #   scripts/test.sh --all            everything: both compilers, all sanitizers, all checks
 #

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../producer/explain.h"
 #include "tool.h"
 
 enum {
@@ -29,7 +30,7 @@ enum {
 const struct option_row create_options[] = {
 	{"kind", 'k', "KIND", "spsc (default) or mpmc"},
 	{"size", 's', "BYTES", "room for records, 1K to 1T (default 1M)"},
-	{"slot-size", OPT_SLOT_SIZE, "BYTES", "mpmc: largest record (default 256)"},
+	{"slot-size", OPT_SLOT_SIZE, "BYTES", "mpmc: largest record without a heap (default 256)"},
 	{"heap", OPT_HEAP, "BYTES", "a heap for records that the ring does not take"},
 	{"heap-share", OPT_HEAP_SHARE, "BYTES", "spsc: longer ones go there (default 1/8 of size)"},
 	{"peers", OPT_PEERS, "N", "mpmc: endpoints at one time, 2 to 1024 (default 128)"},
@@ -200,8 +201,14 @@ static int for_command(const struct quoit *q, const struct quoit_info *info, cha
 
 /* ---------------------------------------------------------------------------------------------- */
 
-static int create_error(const char *name, int error)
+static int create_error(const char *name, const struct quoit_options *o, int error)
 {
+	char text[256];
+
+	if (error == -EINVAL && explain_options(name, o, "--size", text, sizeof(text))) {
+		say("cannot create '%s': %s", name, text);
+		return STATUS_USAGE;
+	}
 	if (error == -ENOENT) {
 		say("cannot create '%s': its %s does not exist; make that first", name,
 		    strncmp(name, "sysv:", 5) == 0 ? "file" : "folder");
@@ -237,7 +244,7 @@ int run_create(int argc, char **argv)
 		usage_error("a memfd ring lives as long as a process has it: add -- COMMAND");
 	r = quoit_create(name, &o, &q);
 	if (r != 0)
-		return create_error(name, r);
+		return create_error(name, &o, r);
 	r = quoit_get_info(q, &info);
 	if (r != 0)
 		status = ring_error(name, "describe", r);

@@ -17,7 +17,7 @@ static void uuid_text(const uint8_t uuid[16], char text[37])
 				i == 3 || i == 5 || i == 7 || i == 9 ? "-" : "");
 }
 
-static void print_info(const struct quoit_info *i)
+static void print_info(const struct quoit_info *i, const struct quoit_heap_stats *heap)
 {
 	static const struct column columns[] = {{"FIELD", false}, {"VALUE", false}};
 	struct table *t = table_new(columns, 2);
@@ -37,6 +37,8 @@ static void print_info(const struct quoit_info *i)
 		LINE("heap", "%" PRIu64 " bytes (%s), units of %s, records over %" PRIu32 " bytes",
 		     i->heap_size, human_size(i->heap_size), human_size(i->heap_unit),
 		     i->heap_share);
+	if (heap != NULL)
+		LINE("heap use", "%s", heap_text(heap));
 	LINE("segment", "%" PRIu64 " bytes (%s), pages of %s", i->segment_size,
 	     human_size(i->segment_size), human_size(i->page_size));
 	LINE("peers", "%" PRIu32 " at most", i->peers);
@@ -82,14 +84,20 @@ static json_t *info_json(const struct quoit_info *i)
 int show_info(const char *ring, const struct quoit_inspect *v)
 {
 	struct quoit_info info = {.size = sizeof(info)};
-	int r = quoit_inspect_info(v, &info);
+	struct quoit_heap_stats heap = {.size = sizeof(heap)};
+	int r = quoit_inspect_info(v, &info), h = quoit_inspect_heap_stats(v, &heap);
 
 	if (r != 0)
 		return ring_error(ring, "describe", r);
-	if (globals.json)
-		json_line("ring", info_json(&info));
-	else
-		print_info(&info);
+	if (globals.json) {
+		json_t *object = info_json(&info);
+
+		if (h == 0)
+			json_object_set_new(object, "heap", heap_json(&heap));
+		json_line("ring", object);
+	} else {
+		print_info(&info, h == 0 ? &heap : NULL);
+	}
 	return STATUS_OK;
 }
 

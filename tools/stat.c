@@ -67,7 +67,7 @@ static json_t *stats_json(const char *ring, const struct quoit_stats *s)
 			 "consumed", counters_json(&s->consumed));
 }
 
-/* How much of what is free a block of the largest size leaves unused, percent. */
+/* What of the free units is not in their longest stretch, percent. */
 static double fragmented(const struct quoit_heap_stats *h)
 {
 	return h->free != 0 ? 100.0 - 100.0 * (double)h->largest / (double)h->free : 0;
@@ -88,7 +88,7 @@ static void print_heap(const struct quoit_heap_stats *h)
 	LINE("used", h->used, "owned by producers");
 	LINE("free", h->free, "anybody's to take");
 	LINE("largest", h->largest, "longest stretch of free ones");
-	LINE("orphaned", h->orphaned, "left by producers that have gone, until it is read");
+	LINE("orphaned", h->orphaned, "left by producers that have gone, until it is swept");
 #undef LINE
 	table_cell(t, "fragmented");
 	table_cell(t, "-");
@@ -97,7 +97,16 @@ static void print_heap(const struct quoit_heap_stats *h)
 	table_print(t);
 }
 
-static json_t *heap_json(const struct quoit_heap_stats *h)
+const char *heap_text(const struct quoit_heap_stats *h)
+{
+	static char text[160];
+
+	snprintf(text, sizeof(text), "%s used, %s free (%.0f%% fragmented), %s orphaned",
+		 human_size(h->used), human_size(h->free), fragmented(h), human_size(h->orphaned));
+	return text;
+}
+
+json_t *heap_json(const struct quoit_heap_stats *h)
 {
 	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:f}", "total", json_uint(h->total),
 			 "used", json_uint(h->used), "free", json_uint(h->free), "largest_free",
@@ -135,17 +144,19 @@ static double rate(uint64_t now, uint64_t before, double seconds)
 	return now > before && seconds > 0 ? (double)(now - before) / seconds : 0;
 }
 
-static void print_rates_header(void)
+/* heap is NULL if there is none. */
+static void print_rates_header(const struct quoit_heap_stats *heap)
 {
-	printf("%7s %5s %4s %4s %11s %9s %11s %9s %8s %8s %8s %8s %6s\n", "STATE", "USED%", "PROD",
-	       "CONS", "IN/S", "BYTES/S", "OUT/S", "BYTES/S", "FULL/S", "EMPTY/S", "SLEEP/S",
-	       "WAKE/S", "DEATHS");
+	printf("%7s %5s %4s %4s %11s %9s %11s %9s %8s %8s %8s %8s %6s%s\n", "STATE", "USED%",
+	       "PROD", "CONS", "IN/S", "BYTES/S", "OUT/S", "BYTES/S", "FULL/S", "EMPTY/S",
+	       "SLEEP/S", "WAKE/S", "DEATHS", heap != NULL ? " HEAP%" : "");
 }
 
-static void print_rates(const struct quoit_stats *s, const struct quoit_stats *b, double seconds)
+static void print_rates(const struct quoit_stats *s, const struct quoit_stats *b,
+			const struct quoit_heap_stats *heap, double seconds)
 {
 	printf("%7s %5.0f %4" PRIu32 " %4" PRIu32 " %11.0f %9s %11.0f %9s %8.0f %8.0f %8.0f %8.0f"
-	       " %6" PRIu64 "\n",
+	       " %6" PRIu64,
 	       state_name(s->state),
 	       s->capacity ? 100.0 * (double)s->used / (double)s->capacity : 0, s->producers,
 	       s->consumers, rate(s->produced.records, b->produced.records, seconds),
@@ -159,11 +170,15 @@ static void print_rates(const struct quoit_stats *s, const struct quoit_stats *b
 	       rate(s->produced.wakes + s->consumed.wakes, b->produced.wakes + b->consumed.wakes,
 		    seconds),
 	       s->producer_deaths + s->consumer_deaths);
+	if (heap != NULL) /* what nobody else can have */
+		printf(" %5.0f", 100.0 * (double)(heap->total - heap->free) / (double)heap->total);
+	putchar('\n');
 	fflush(stdout);
 }
 
 static void print_rates_json(const char *ring, const struct quoit_stats *s,
-			     const struct quoit_stats *b, double seconds)
+			     const struct quoit_stats *b, const struct quoit_heap_stats *heap,
+			     double seconds)
 {
 	json_t *object = stats_json(ring, s);
 	json_t *rates =
@@ -174,6 +189,8 @@ static void print_rates_json(const char *ring, const struct quoit_stats *s,
 			  rate(s->consumed.bytes, b->consumed.bytes, seconds));
 
 	json_object_set_new(object, "rates", rates);
+	if (heap != NULL)
+		json_object_set_new(object, "heap", heap_json(heap));
 	json_line("stats", object);
 }
 
@@ -200,6 +217,7 @@ static int watch(const char *ring, struct quoit_inspect *v, double interval, uin
 {
 	struct quoit_stats now = {.size = sizeof(now)}, before = {0};
 	struct quoit_info info = {.size = sizeof(info)};
+	struct quoit_heap_stats space = {.size = sizeof(space)}, *heap;
 	double start = seconds_of(CLOCK_MONOTONIC), last = start, age_s = 0;
 
 	if (quoit_inspect_info(v, &info) == 0)
@@ -213,14 +231,15 @@ static int watch(const char *ring, struct quoit_inspect *v, double interval, uin
 		r = quoit_inspect_stats(v, &now);
 		if (r != 0)
 			return ring_error(ring, "read the counters of", r);
+		heap = quoit_inspect_heap_stats(v, &space) == 0 ? &space : NULL;
 		t = seconds_of(CLOCK_MONOTONIC);
 		if (globals.json) {
-			print_rates_json(ring, &now, &before, line ? t - last : age_s);
+			print_rates_json(ring, &now, &before, heap, line ? t - last : age_s);
 		} else {
 			if (!globals.no_header &&
 			    (line == 0 || (line % HEADER_EVERY == 0 && isatty(STDOUT_FILENO))))
-				print_rates_header();
-			print_rates(&now, &before, line ? t - last : age_s);
+				print_rates_header(heap);
+			print_rates(&now, &before, heap, line ? t - last : age_s);
 		}
 		if (now.state == QUOIT_STATE_REMOVED)
 			return ring_error(ring, "watch", -EIDRM);

@@ -164,6 +164,9 @@ int show_peers(const char *ring, const struct quoit_inspect *v);
 
 /* stat.c: the counters, all of them */
 int show_stats(const char *ring, const struct quoit_inspect *v);
+/* A heap section in a line, in a static buffer; and as JSON. */
+const char *heap_text(const struct quoit_heap_stats *h);
+json_t *heap_json(const struct quoit_heap_stats *h);
 
 /* record.c: what dump and tail print of a record */
 

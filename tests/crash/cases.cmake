@@ -35,13 +35,18 @@ foreach(backend shm sysv file memfd)
 	)
 endforeach()
 
-# Through the ends of 64-bit positions, and of the 48-bit turns of a ring of 16 slots.
+# Through the ends of 64-bit positions, and of the 48-bit turns of a ring of 16 slots; and through 2^32.
 crash_test(
 	kill-spsc-wrap crash_kill --kind spsc --rounds ${kill_rounds} --start 18446744073709543424
 )
 crash_test(
 	kill-mpmc-wrap crash_kill --kind mpmc --peers 2 --rounds ${kill_rounds} --capacity 1024
 	--start 4503599627368448
+)
+crash_test(kill-spsc-32 crash_kill --kind spsc --rounds ${kill_rounds} --start 4294965248)
+crash_test(
+	kill-mpmc-32 crash_kill --kind mpmc --peers 2 --rounds ${kill_rounds} --capacity 1024
+	--start 4294966784
 )
 
 # From different instructions on, so that together the tests meet more of them.
@@ -113,7 +118,7 @@ if(QUOIT_HEAP_JEMALLOC AND TARGET crash_heap_kill)
 	)
 	if(NOT QUOIT_SANITIZE)
 		# Those that move whole payloads, and the end of the arena, are long: by hand.
-		foreach(op reserve-units reserve-arena commit discard collect sweep reclaim reap peek advance
+		foreach(op reserve-units reserve-arena commit discard collect sweep sweep-some reclaim reap peek advance
 				close-consumer)
 			quoit_add_program_test(
 				crash-heap-step-${op} crash crash_heap_step --op ${op} --every 199 --from 7

@@ -179,6 +179,12 @@ static void reserve_most(struct world *w)
 	CHILD_CHECK(quoit_reserve(w->p, UNITS * UNIT, &w->payload) == 0);
 }
 
+/* The dead's records are still to be read, and their blocks nobody's to have. */
+static void reserve_in_vain(struct world *w)
+{
+	CHILD_CHECK(quoit_reserve(w->p, UNITS * UNIT, &w->payload) == -EAGAIN);
+}
+
 static void open_producer(struct world *w)
 {
 	CHILD_CHECK(quoit_producer_open(w->q, &w->p) == 0);
@@ -206,6 +212,7 @@ static const struct operation operations[] = {
 	{"send", false, true, 0, 5, 0, false, false, false, prepare, send_unit},
 	{"collect", false, false, 0, 5, 5, false, false, false, nothing, reserve_most},
 	{"sweep", false, false, 0, 5, 5, true, false, false, open_producer, reserve_most},
+	{"sweep-some", false, false, 0, 5, 2, true, false, false, open_producer, reserve_in_vain},
 	{"reclaim", false, false, 0, 5, 5, false, true, false, run_short, reserve_most},
 	{"reap", false, false, 0, 3, 0, true, false, false, nothing, open_producer},
 	{"close", false, false, 0, 5, 2, false, false, false, filled, close_producer},

@@ -11,11 +11,13 @@
 #include <inttypes.h>
 
 #include "tests/crash/step_check.h"
+#include "tests/crash/step_jobs.h"
 
 extern const char __executable_start, etext;
 
 #define WHYS  3 /* failures told for each row */
 #define TRIES 4 /* to bring a victim to an instruction */
+#define PATHS 3 /* to be traced, if more than half of the instructions of one are not met again */
 
 struct options {
 	const char *op, *state, *kind, *backend;
@@ -24,25 +26,23 @@ struct options {
 	unsigned jobs;     /* rows at one time */
 	int64_t at;        /* only this instruction, or -1 */
 	unsigned from, to; /* only instructions from .. to - 1 */
-	bool list, pairs;
+	bool list, pairs, news;
 };
 
 struct result {
-	uint32_t steps, kills, missed, duplicates, late, failures;
+	uint32_t steps;
+	uint32_t kills;  /* at instructions, and after the return */
+	uint32_t missed; /* instructions that no victim got to */
+	uint32_t duplicates, late, failures;
 	double told_ms;
 };
 
-#define JOBS_MAX 64u
-
 struct shared {
-	_Atomic uint32_t next; /* row to be taken by a job */
+	struct jobs jobs;
 	_Atomic uint32_t passed, failed, kills;
-	_Atomic uint32_t jobs;                /* started */
-	char names[JOBS_MAX][QUOIT_NAME_MAX]; /* the ring that each works on */
 };
 
 static struct trace trace;
-static volatile sig_atomic_t interrupted;
 
 /* ---- one kill ------------------------------------------------------------------------------- */
 
@@ -60,12 +60,28 @@ static bool at_start(struct world *w)
 	return false;
 }
 
-/* Kill at instruction k, or after tracing with k < 0; is everything as promised? */
+/* What a victim waits for comes while it stands at an instruction on its way to sleep, or back: it
+ * must not sleep through that. Its nap would end, but that is not what naps are for. */
+static enum stop meet_news(struct world *w)
+{
+	enum stop s;
+
+	if (!w->woken)
+		MUST(wake_victim(w));
+	asleep_ticks = LOST_TICKS;
+	s = go_on(w->victim, w->l);
+	if (s == ASLEEP)
+		fail(w, "it sleeps, and what it waits for is there");
+	return s;
+}
+
+/* Kill at instruction k, or after tracing with k < 0; is everything as promised? Returns how the
+ * victim got there. */
 static enum stop run_once(struct world *w, const struct row *row, struct ledger *l,
 			  const char *name, int64_t k, bool wakes)
 {
 	wake_fn *wake = wakes && (row->op->flags & SLEEPS) != 0 ? wake_victim : NULL;
-	enum stop s;
+	enum stop s, there;
 
 	world_make(w, row, l, name);
 	if (!at_start(w)) {
@@ -74,25 +90,31 @@ static enum stop run_once(struct world *w, const struct row *row, struct ledger 
 	}
 	if (w->sleeper != 0)
 		wait_for_sleeper(w);
+	asleep_ticks = (row->op->flags & SLEEPS) != 0 ? ASLEEP_TICKS : NAP_TICKS;
 	ticks(true);
 	s = k < 0 ? trace_all(&trace, w->victim, l, wake, w)
 		  : go_to(&trace, w->victim, l, (uint32_t)k, wake, w);
+	there = s;
 	ticks(false);
 	if (row->pair && s == STOPPED) {
 		check_beside(w, k % 4 != 0);
 		if (k % 2 != 0)
 			s = go_on(w->victim, l);
 	}
+	if (row->news && s == STOPPED)
+		s = meet_news(w);
 	w->killed_ns = test_now_ns();
 	if (s == BROKEN)
 		fail(w, "the victim crashed");
 	if (s == HANGS)
 		fail(w, "the operation does not end");
+	if (s == ASLEEP && (row->op->flags & SLEEPS) == 0)
+		fail(w, "the operation sleeps, and nobody would wake it");
 	kill(w->victim, SIGKILL);
 	(void)test_wait(w->victim);
 	world_check(w, s == RETURNED);
 	world_end(w);
-	return s;
+	return there;
 }
 
 /* News that came late may have waited for a processor: only late every time is the ring's fault. */
@@ -103,7 +125,6 @@ static enum stop run_timed(struct world *w, const struct row *row, struct ledger
 
 	for (int tries = 0; tries < 3; tries++) {
 		s = run_once(w, row, l, name, k, wakes);
-		res->kills++;
 		res->duplicates += w->duplicates;
 		res->told_ms = w->told_ms > res->told_ms ? w->told_ms : res->told_ms;
 		if (w->why[0] != '\0' || w->told_ms <= NEWS_MS)
@@ -138,10 +159,30 @@ static void tell_failure(const struct row *row, const struct world *w, struct re
 	       quoit_backend_name(row->backend), k, where, w->why);
 }
 
-/* Paths that spin for a while differ from run to run: there, the first visit of each address. */
+/* Of the clock, which the kernel maps into every process? */
+static bool in_clock(uint64_t ip)
+{
+	static uint64_t start, end;
+	char line[256];
+	FILE *f;
+
+	if (end == 0) {
+		f = fopen("/proc/self/maps", "re");
+		MUST(f != NULL);
+		while (fgets(line, sizeof(line), f) != NULL)
+			if (strstr(line, "[vdso]") != NULL)
+				MUST(sscanf(line, "%" SCNx64 "-%" SCNx64, &start, &end) == 2);
+		fclose(f);
+		end = end == 0 ? 1 : end;
+	}
+	return ip >= start && ip < end;
+}
+
+/* Paths that spin for a while differ from run to run: there, the first visit of each address. So it
+ * is with the clock, which looks again, and again, if it has been updated meanwhile. */
 static bool eligible(const struct row *row, uint32_t k)
 {
-	return (row->op->flags & SLEEPS) == 0 || trace.nth[k] == 1;
+	return trace.nth[k] == 1 || ((row->op->flags & SLEEPS) == 0 && !in_clock(trace.ip[k]));
 }
 
 static uint32_t stride_for(const struct row *row, const struct options *o)
@@ -152,7 +193,8 @@ static uint32_t stride_for(const struct row *row, const struct options *o)
 		n += eligible(row, k);
 	if (o->max == 0 || n / o->stride <= o->max)
 		return o->stride;
-	return (n + o->max - 1) / o->max;
+	/* Pairs are killed at even instructions only: both kinds are wanted. */
+	return ((n + o->max - 1) / o->max) | row->pair;
 }
 
 static void run_at(struct world *w, const struct row *row, struct ledger *l, const char *name,
@@ -164,25 +206,22 @@ static void run_at(struct world *w, const struct row *row, struct ledger *l, con
 	for (int tries = 0; missed && tries < TRIES; tries++) {
 		enum stop s = run_timed(w, row, l, name, k, wakes, res);
 
-		missed = k >= 0 && w->why[0] == '\0' &&
-			 (s == STRAYED || (s == RETURNED && !(row->pair && k % 2 != 0)));
+		missed = k >= 0 && w->why[0] == '\0' && (s == STRAYED || s == RETURNED);
 	}
 	res->missed += missed;
+	res->kills += !missed;
 	if (w->why[0] != '\0')
 		tell_failure(row, w, res, k >= 0 ? k : (int64_t)trace.n);
 }
 
-static void run_row(const struct row *row, const struct options *o, struct result *res,
-		    char *ret_name)
+/* Note the path down, and kill at the instructions of it that are wanted. Returns how many those
+ * are. */
+static uint32_t run_path(struct world *w, const struct row *row, const struct options *o,
+			 struct ledger *l, const char *name, struct result *res)
 {
-	struct ledger *l = test_shared(sizeof(*l));
-	struct world *w = calloc(1, sizeof(*w));
-	const char *name = test_name(row->backend);
 	uint32_t stride, since = 0, chosen = 0;
 
-	MUST(w != NULL);
-	snprintf(ret_name, QUOIT_NAME_MAX, "%s", name);
-	*res = (struct result){.told_ms = -1};
+	*res = (struct result){.told_ms = -1, .failures = res->failures};
 	/* Dies when it has returned. Twice if all are wanted: allocators go another way the first
 	 * time, also in us, whose copies the victims are. */
 	for (int i = o->max == 0 && o->at < 0 ? 0 : 1; i < 2; i++)
@@ -197,14 +236,40 @@ static void run_row(const struct row *row, const struct options *o, struct resul
 		run_at(w, row, l, name, k, true, res);
 		chosen++;
 	}
+	/* And asleep, for as long as nobody wakes it. */
+	if ((row->op->flags & SLEEPS) != 0 && o->at < 0 && !row->news)
+		run_at(w, row, l, name, trace.n - 1, false, res);
+	return chosen;
+}
+
+static void run_row(const struct row *row, const struct options *o, struct result *res,
+		    char *ret_name)
+{
+	struct ledger *l = test_shared(sizeof(*l));
+	struct world *w = calloc(1, sizeof(*w));
+	const char *name = test_name(row->backend);
+	uint32_t chosen = 0;
+
+	MUST(w != NULL);
+	snprintf(ret_name, QUOIT_NAME_MAX, "%s", name);
+	res->failures = 0;
+	/* What was traced may have been a detour that is taken every now and then, by who is slow:
+	 * such a row has not been tested. */
+	for (int i = 0; i < PATHS; i++) {
+		chosen = run_path(w, row, o, l, name, res);
+		if (res->failures != 0 || 2 * res->missed <= chosen)
+			break;
+	}
 	if (chosen == 0 && o->at >= 0) {
 		fprintf(stderr, "crash_step: %s: there is no instruction %" PRId64 " among %u\n",
 			row->op->name, o->at, trace.n);
 		res->failures++;
 	}
-	/* And asleep, for as long as nobody wakes it. */
-	if ((row->op->flags & SLEEPS) != 0 && o->at < 0)
-		run_at(w, row, l, name, trace.n - 1, false, res);
+	if (2 * res->missed > chosen) {
+		printf("not ok %s: no victim got to %u of %u instructions\n", row->op->name,
+		       res->missed, chosen);
+		res->failures++;
+	}
 	ret_name[0] = '\0';
 	test_forget(name);
 	free(w);
@@ -232,6 +297,8 @@ static bool makes_sense(const struct row *row)
 	if ((row->op->states & 1u << row->state) == 0)
 		return false;
 	if (row->kind == QUOIT_SPSC && (row->state == LENT || row->state == LARGE))
+		return false;
+	if (row->news && (row->op->flags & SLEEPS) == 0)
 		return false;
 	if (row->pair &&
 	    (row->state >= DEAD_P || (row->op->flags & (DETACHED | OPENS | CLOSES)) != 0))
@@ -262,7 +329,8 @@ static unsigned table(const struct options *o, struct row *rows)
 				for (size_t b = 0; b < TEST_COUNT(test_backends); b++) {
 					r = (struct row){&ops[i],       (enum state)s,
 							 test_kinds[k], test_backends[b],
-							 o->pairs,      NULL};
+							 o->pairs,      NULL,
+							 o->news};
 					if (makes_sense(&r) && wanted(o->op, r.op->name) &&
 					    wanted(o->state, state_names[s]) &&
 					    wanted(o->kind, quoit_kind_name(r.kind)) &&
@@ -282,13 +350,10 @@ struct job {
 static int run_job(void *arg)
 {
 	struct job *j = arg;
-	char *name = j->shared->names[atomic_fetch_add(&j->shared->jobs, 1)];
+	char *name = job_begins(&j->shared->jobs);
 	uint32_t i;
 
-	signal(SIGINT, SIG_IGN); /* as in the parent, which ends us */
-	signal(SIGTERM, SIG_DFL);
-
-	while ((i = atomic_fetch_add(&j->shared->next, 1)) < j->n) {
+	while ((i = atomic_fetch_add(&j->shared->jobs.next, 1)) < j->n) {
 		struct result res;
 
 		run_row(&j->rows[i], j->o, &res, name);
@@ -318,6 +383,7 @@ static int usage(FILE *f, int code)
 		"  --pairs           at the instruction, first let others go through operations; "
 		"then\n"
 		"                    kill it, or at every other one let it go on\n"
+		"  --news            at the instruction, what it waits for comes, and it goes on\n"
 		"  --list            name the rows and exit\n");
 	return code;
 }
@@ -341,7 +407,7 @@ static int read_options(int argc, char **argv, struct options *o)
 		{"backend", 1, NULL, 'b'}, {"stride", 1, NULL, 'n'}, {"max-kills", 1, NULL, 'm'},
 		{"at", 1, NULL, 'a'},      {"jobs", 1, NULL, 'j'},   {"pairs", 0, NULL, 'p'},
 		{"from", 1, NULL, 'f'},    {"to", 1, NULL, 't'},     {"list", 0, NULL, 'l'},
-		{"help", 0, NULL, 'h'},    {NULL, 0, NULL, 0},
+		{"news", 0, NULL, 'w'},    {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0},
 	};
 	int c;
 
@@ -381,6 +447,9 @@ static int read_options(int argc, char **argv, struct options *o)
 		case 'p':
 			o->pairs = true;
 			break;
+		case 'w':
+			o->news = true;
+			break;
 		case 'l':
 			o->list = true;
 			break;
@@ -393,36 +462,6 @@ static int read_options(int argc, char **argv, struct options *o)
 	if (optind != argc || o->stride == 0 || o->jobs == 0 || o->jobs > JOBS_MAX)
 		return usage(stderr, 2);
 	return 0;
-}
-
-static void on_signal(int signal)
-{
-	interrupted = signal;
-}
-
-/* Run the table in some processes; returns how many broke off. */
-static unsigned run_jobs(struct job *job, unsigned n)
-{
-	struct sigaction sa = {.sa_handler = on_signal};
-	pid_t pids[JOBS_MAX];
-	unsigned broken = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		pids[i] = test_spawn(run_job, job);
-	MUST(sigaction(SIGINT, &sa, NULL) == 0 && sigaction(SIGTERM, &sa, NULL) == 0);
-	for (unsigned i = 0; i < n; i++) {
-		int status = 0;
-
-		while (waitpid(pids[i], &status, 0) < 0)
-			for (unsigned j = i; interrupted && j < n; j++)
-				kill(pids[j], SIGKILL);
-		broken += status != 0;
-	}
-	/* Of those that were cut off; what they ran died with them. */
-	for (unsigned i = 0; i < n; i++)
-		if (job->shared->names[i][0] != '\0' && quoit_remove(job->shared->names[i]) != 0)
-			continue; /* not made at the moment, or a memfd */
-	return broken;
 }
 
 int main(int argc, char **argv)
@@ -449,7 +488,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "crash_step: no such row; --list names them\n");
 		return 2;
 	}
-	broken = run_jobs(&job, o.jobs);
+	broken = run_jobs(&shared->jobs, o.jobs, run_job, &job);
 	if (interrupted)
 		return 128 + interrupted;
 	if (broken != 0)

@@ -14,6 +14,7 @@ set(awake empty,half,full,wrap,lent,large)
 
 quoit_add_program_test(
 	crash-step-hot crash crash_step --op ${hot} --state ${awake} --backend memfd --jobs 3
+	TIMEOUT 300
 )
 quoit_add_program_test(
 	crash-step-backends crash crash_step --op ${hot} --state ${awake} --backend shm,sysv,file
@@ -23,7 +24,13 @@ quoit_add_program_test(
 	crash-step-asleep crash crash_step --state futex,sem,sysvsem,eventfd --backend memfd,sysv
 	--max-kills 6 --jobs 8
 )
-quoit_add_program_test(crash-step-life crash crash_step --op ${life} --max-kills 4 --jobs 3)
+# What a sleeper waits for comes while it stands at an instruction on its way to sleep.
+quoit_add_program_test(
+	crash-step-news crash crash_step --news --backend memfd,sysv --max-kills 24 --jobs 8
+)
+quoit_add_program_test(
+	crash-step-life crash crash_step --op ${life} --max-kills 4 --jobs 3 TIMEOUT 300
+)
 quoit_add_program_test(
 	crash-step-pairs crash crash_step --pairs --backend memfd --max-kills 24 --jobs 8
 )

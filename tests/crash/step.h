@@ -62,6 +62,7 @@ struct row {
 	enum quoit_backend backend;
 	bool pair; /* while the victim stands at the instruction, others go through operations */
 	const struct op *other; /* step_pairs.c: a second victim's operation, or NULL */
+	bool news; /* at the instruction, what it waits for comes, and it goes on to its return */
 };
 
 /* A record that a process other than the parent has taken. */

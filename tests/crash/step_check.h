@@ -373,7 +373,7 @@ static inline void check_removed(struct world *w)
 	int r, s;
 
 	r = write_one(w, w->sp, SURVIVOR);
-	if (r != 0 && r != -EIDRM)
+	if (r != 0 && r != -EIDRM && (r != -EAGAIN || w->row->state != FULL))
 		fail(w, "writing beside a dead remover: %s", quoit_strerror(r));
 	r = quoit_remove(w->made);
 	if (r != 0 && r != -ENOENT)
@@ -398,6 +398,18 @@ static inline void check_removed(struct world *w)
 	check_ring(w);
 }
 
+/* Who has repaired a ring has cleaned up after the dead: nobody else needs to. */
+static inline void check_repaired(struct world *w)
+{
+	unsigned living = (w->sp != NULL) + (w->sc != NULL);
+
+	if (w->l->result < 0)
+		fail(w, "repair: %s", quoit_strerror(w->l->result));
+	if (rows_in_use(w->q) != living)
+		fail(w, "repair has returned, and %u endpoints are not cleaned up after",
+		     rows_in_use(w->q) - living);
+}
+
 /* The victim is dead and reaped by the kernel. */
 static inline void world_check(struct world *w, bool returned)
 {
@@ -411,6 +423,8 @@ static inline void world_check(struct world *w, bool returned)
 		check_removed(w);
 		return;
 	}
+	if (w->row->op->run == run_repair && returned)
+		check_repaired(w);
 	account_victim(w, returned);
 	check_loan(w);
 	if (w->sleeper != 0)

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 
 #include "tests/crash/step_check.h"
+#include "tests/crash/step_jobs.h"
 
 /* What becomes of the two. */
 enum fate { FIRST_DIES, SECOND_DIES, BOTH_DIE, FIRST_GOES_ON, SECOND_GOES_ON, FATES };
@@ -258,7 +259,8 @@ struct options {
 };
 
 struct totals {
-	_Atomic uint32_t next, runs, failures, done;
+	struct jobs jobs;
+	_Atomic uint32_t runs, failures, done;
 };
 
 struct job {
@@ -280,7 +282,8 @@ static void tell(const struct row *row, const struct world *w, int64_t j, int64_
 	       quoit_backend_name(row->backend), fate_names[fate], w->why);
 }
 
-static void run_pair(const struct row *row, const struct options *o, struct totals *t)
+static void run_pair(const struct row *row, const struct options *o, struct totals *t,
+		     char *ret_name)
 {
 	struct ledger *l = test_shared(sizeof(*l));
 	struct second b = {.l = test_shared(sizeof(*b.l))};
@@ -289,6 +292,7 @@ static void run_pair(const struct row *row, const struct options *o, struct tota
 	uint32_t runs = 0, failures = 0, j, longest = 0, offset = 0;
 
 	MUST(w != NULL);
+	snprintf(ret_name, QUOIT_NAME_MAX, "%s", name);
 	first_trace.n = 0;
 	run_both(w, row, l, &b, name, -1, 0, BOTH_DIE);
 	if (first_trace.n == 0) {
@@ -323,6 +327,7 @@ static void run_pair(const struct row *row, const struct options *o, struct tota
 	atomic_fetch_add(&t->runs, runs);
 	atomic_fetch_add(&t->failures, failures);
 	atomic_fetch_add(&t->done, 1);
+	ret_name[0] = '\0';
 	test_forget(name);
 	free(w);
 	munmap(l, sizeof(*l));
@@ -332,10 +337,11 @@ static void run_pair(const struct row *row, const struct options *o, struct tota
 static int run_job(void *arg)
 {
 	struct job *job = arg;
+	char *name = job_begins(&job->totals->jobs);
 	uint32_t i;
 
-	while ((i = atomic_fetch_add(&job->totals->next, 1)) < job->n)
-		run_pair(&job->rows[i], job->o, job->totals);
+	while ((i = atomic_fetch_add(&job->totals->jobs.next, 1)) < job->n)
+		run_pair(&job->rows[i], job->o, job->totals, name);
 	return 0;
 }
 
@@ -453,7 +459,7 @@ static int read_options(int argc, char **argv, struct options *o)
 			return usage(stderr, 2);
 		}
 	}
-	return optind != argc || o->jobs > 64 ? usage(stderr, 2) : 0;
+	return optind != argc || o->jobs > JOBS_MAX ? usage(stderr, 2) : 0;
 }
 
 int main(int argc, char **argv)
@@ -462,8 +468,7 @@ int main(int argc, char **argv)
 	struct totals *totals = test_shared(sizeof(*totals));
 	struct options o;
 	struct job job = {.o = &o, .rows = rows, .totals = totals};
-	unsigned broken = 0;
-	pid_t pids[64];
+	unsigned broken;
 
 	/* Else the first call of each libc function is stepped through the dynamic linker. */
 	if (getenv("LD_BIND_NOW") == NULL && setenv("LD_BIND_NOW", "1", 1) == 0)
@@ -475,10 +480,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "crash_step_pairs: no such pair\n");
 		return 2;
 	}
-	for (unsigned i = 0; i < o.jobs; i++)
-		pids[i] = test_spawn(run_job, &job);
-	for (unsigned i = 0; i < o.jobs; i++)
-		broken += test_wait(pids[i]) != 0;
+	broken = run_jobs(&totals->jobs, o.jobs, run_job, &job);
+	if (interrupted)
+		return 128 + interrupted;
 	if (broken != 0)
 		fprintf(stderr, "crash_step_pairs: %u jobs broke off\n", broken);
 	printf("%u pairs, %u runs, %u failed\n", totals->done, totals->runs, totals->failures);

@@ -44,6 +44,13 @@ enum stop {
 	HANGS,
 };
 
+/* So many ticks in a row in a system call are a sleep. Operations that may nap for a moment, and go
+ * on by themselves, are given longer than that. */
+#define ASLEEP_TICKS 2
+#define LOST_TICKS   10  /* a nap in vain lasts 25 */
+#define NAP_TICKS    250 /* half a second */
+static int asleep_ticks = ASLEEP_TICKS;
+
 static inline void on_tick(int signal)
 {
 	(void)signal;
@@ -85,7 +92,7 @@ static inline enum stop wait_stop(pid_t pid, const struct ledger *l)
 	for (int tick = 0; waitpid(pid, &status, 0) != pid; tick++) {
 		MUST(errno == EINTR);
 		asleep = process_state(pid) == 'S' ? asleep + 1 : 0;
-		if (asleep == 2)
+		if (asleep == asleep_ticks)
 			return ASLEEP;
 		if (tick == HANG_TICKS)
 			return HANGS;

@@ -272,6 +272,23 @@ static inline void make_records(struct world *w)
 	}
 }
 
+/* What a victim that opens as a producer finds: records of one that has closed. */
+static inline void make_left(struct world *w)
+{
+	uint32_t n = w->row->state == FULL ? SEQS : w->row->state == WRAP ? 5 : 0;
+	struct quoit_producer *p;
+	int r = 0;
+
+	if (w->row->op->role != QUOIT_ROLE_PRODUCER || (w->row->op->flags & OPENS) == 0 || n == 0)
+		return;
+	MUST(quoit_producer_open(w->q, &p) == 0);
+	while (n-- != 0 && r == 0)
+		r = write_one(w, p, PREDECESSOR);
+	MUST(r == 0 || r == -EAGAIN);
+	w->maybe[PREDECESSOR] = w->sure[PREDECESSOR];
+	quoit_producer_close(p);
+}
+
 static inline void make_ring(struct world *w, const char *made)
 {
 	struct quoit_options o = row_options(w->row);
@@ -327,6 +344,7 @@ static inline void world_make(struct world *w, const struct row *row, struct led
 		if (wants_survivor(row, QUOIT_ROLE_CONSUMER))
 			MUST(quoit_consumer_open(w->q, &w->sc) == 0);
 		make_records(w);
+		make_left(w);
 		if (s == LENT)
 			make_lent(w);
 		if (s == DEAD_P || s == DEAD_C) {

@@ -57,6 +57,9 @@ for program in "$produce" "$consume"; do
 	expect 3 "file:$scratch/none/r: cannot create the ring: its folder does not exist" \
 		"$program" -t 0 --create "file:$scratch/none/r"
 
+	expect 2 "--mode 0400 would lock its owner out of System V memory; add 0600" \
+		"$program" -t 0 --create --mode 0400 sysv:0x5100fffd
+
 	# 1 names that are none
 	expect 1 "names are shm:NAME" "$program" -t 0 "nonsense:x"
 	expect 1 "names are shm:NAME" "$program" -t 0 "shm:a/b"
@@ -110,6 +113,24 @@ offset=$(od -An -tu8 -j 72 -N 8 "$scratch/ring" | tr -d ' ') # data_offset, docs
 printf '\377\377\377\377\377\377\377\277' |
 	dd of="$scratch/ring" bs=1 seek="$offset" conv=notrunc status=none
 expect 6 "file:$scratch/ring: cannot receive: .*quoit check" "$consume" -q -t 1 "$ring"
+
+# What was written before that is counted, and only that.
+for kind in spsc mpmc; do
+	new_ring "file:$scratch/ring-$kind"
+	seq 1 100 | "$produce" -q --create --kind $kind --lines "$ring"
+	offset=$("$bin/quoit" dump --records -J "$ring" | sed -n '51s/.*"offset":\([0-9]*\).*/\1/p')
+	[[ $kind == mpmc ]] && ((offset += 8)) # its length
+	printf '\377\377\377\377\377\377\377\277' |
+		dd of="$scratch/ring-$kind" bs=1 seek="$offset" conv=notrunc status=none
+	for how in --lines --discard; do
+		cp "$scratch/ring-$kind" "$scratch/copy"
+		"$consume" -t 1 $how --summary "$scratch/sum" "file:$scratch/copy" >"$scratch/out" 2>/dev/null
+		check "$kind, $how: a record that is corrupt" 6 $?
+		sed -i 's/"counters".*//' "$scratch/sum" # which are of those that could be advanced over
+		check "$kind, $how: those before it are counted" "50 91" \
+			"$(number "$scratch/sum" records) $(number "$scratch/sum" bytes)"
+	done
+done
 
 # 7 timeout
 new_ring

@@ -43,7 +43,8 @@ foreach(shape spsc-1 mpmc-1 mpmc-2 mpmc-4)
 	endforeach()
 endforeach()
 
-# Small rings that run through the ends of positions and of the slot word's turn (16 slots: 2^52).
+# Small rings that run through the ends of positions and of the slot word's turn (16 slots: 2^52); and
+# through 2^32, where a half of a word would be too short.
 if(NOT QUOIT_SANITIZE STREQUAL thread)
 	stress_ring(
 		spsc-wrap --kind spsc --capacity 4096 --start 18446744073709543424 --records 20000
@@ -55,6 +56,11 @@ if(NOT QUOIT_SANITIZE STREQUAL thread)
 	stress_ring(
 		mpmc-turn-wrap --kind mpmc --producers 2 --consumers 2 --capacity 1024
 		--start 4503599627369472 --records 5000
+	)
+	stress_ring(spsc-32 --kind spsc --capacity 4096 --start 4294965248 --records 20000)
+	stress_ring(
+		mpmc-32 --kind mpmc --producers 2 --consumers 2 --capacity 1024 --start 4294966784
+		--records 5000
 	)
 endif()
 

@@ -451,3 +451,33 @@ Test(heap, options_are_checked)
 		-ENOTSUP);
 	test_ring_drop(&r);
 }
+
+/* A heap never makes the longest record shorter, and is never one that nothing can get into. */
+Test(heap, one_that_would_not_help_is_refused)
+{
+	struct quoit_options o = heap_options(QUOIT_SPSC, 7);
+	struct test_ring r;
+
+	o.capacity = UINT64_C(1) << 20;
+	cr_expect_eq(test_ring_try(&r, QUOIT_MEMFD, &o), -EINVAL, "448K: the ring takes 512K - 16");
+	o.heap_size++;
+	test_ring_make(&r, QUOIT_MEMFD, &o);
+	cr_expect_eq(r.max_record, 8 * UNIT);
+	test_ring_drop(&r);
+	o.heap_size = 1;
+	o.heap_share = UNIT; /* no block is longer than that */
+	cr_expect_eq(test_ring_try(&r, QUOIT_MEMFD, &o), -EINVAL);
+	o.heap_share = UNIT - 8; /* who says what goes there knows how long it is */
+	test_ring_make(&r, QUOIT_MEMFD, &o);
+	cr_expect_eq(r.max_record, UNIT);
+	test_ring_drop(&r);
+
+	o = heap_options(QUOIT_MPMC, 1);
+	o.capacity = UINT64_C(1) << 20;
+	o.slot_size = UNIT;
+	cr_expect_eq(test_ring_try(&r, QUOIT_MEMFD, &o), -EINVAL);
+	o.slot_size = UNIT - 1;
+	test_ring_make(&r, QUOIT_MEMFD, &o);
+	cr_expect_eq(r.max_record, UNIT);
+	test_ring_drop(&r);
+}

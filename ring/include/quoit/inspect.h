@@ -101,9 +101,11 @@ QUOIT_MUST_CHECK QUOIT_API int quoit_inspect_check(struct quoit_inspect *v,
 QUOIT_API const void *quoit_inspect_bytes(const struct quoit_inspect *v, uint64_t *ret_size);
 
 /**
- * Reap dead endpoints, give back what they held, remove a half-made ring. Needs write access. Never
- * touches what a living peer holds. dry_run != 0 only reports. Returns how many things it did
- * (would do); -EBADMSG if something is corrupt that it cannot mend.
+ * Reap dead endpoints, give back what they held, free what no record refers to in a heap, remove a
+ * half-made ring. Needs write access. Never touches what a living peer holds, nor a ring in which
+ * something is corrupt: -EBADMSG, and report is told what. dry_run != 0 only reports. Returns how
+ * many things it did (would do). -EAGAIN: the ring was remade under its name each of many times;
+ * -EINVAL: a copy; -EMFILE, -ENOMEM, and as quoit_inspect_open() and quoit_attach().
  */
 QUOIT_MUST_CHECK QUOIT_API int quoit_repair(const char *name, int dry_run, quoit_problem_fn *report,
 					    void *arg);

@@ -51,8 +51,8 @@ extern "C" {
 /** Most members that a set can be made for. */
 #define QUOIT_POLLSET_MEMBERS_MAX 65536u
 /**
- * As a producer's room: do not tell of room, only when its consumers are gone, or the ring. Which it
- * is, and that it has been told, is then for quoit_producer_wait(p, QUOIT_POLLSET_NO_ROOM,
+ * As a producer's room: do not tell of room, only when its consumers are gone, or the ring. Which
+ * it is, and that it has been told, is then for quoit_producer_wait(p, QUOIT_POLLSET_NO_ROOM,
  * QUOIT_NOWAIT) to say.
  */
 #define QUOIT_POLLSET_NO_ROOM UINT32_MAX

@@ -17,6 +17,8 @@
  *   - Endpoints do not survive fork(): in the child every call on a producer or consumer of the
  *     parent returns -EBADF (close it there to free its memory). A ring does: the child may open
  *     endpoints of its own from it.
+ *   - A thread must not be cancelled (pthread_cancel) within a call: what the call had taken would
+ *     stay taken. Only a thread that sleeps in quoit_pollset_wait() may: that puts it off.
  *   - The library never prints, exits or installs a signal handler, but for quoit_guard().
  *
  * Errors, on every call unless it says otherwise:
@@ -110,8 +112,8 @@ struct quoit_options {
 	uint32_t wait;      /* create: enum quoit_wait, default QUOIT_WAIT_FUTEX */
 	uint64_t capacity;  /* create: bytes of record space, 1 KiB to 1 TiB, rounded up to a power
 			       of  two (SPSC) or to a power of two of slots (MPMC); default 1 MiB */
-	uint32_t slot_size; /* create, MPMC: largest payload, bytes, 8 to QUOIT_RECORD_MAX; default
-			       256 */
+	uint32_t slot_size; /* create, MPMC: largest payload without a heap, bytes, 8 to
+			       QUOIT_RECORD_MAX; default 256 */
 	uint32_t peers;     /* create, MPMC: most endpoints at one time, 2 to 1024; default 128 */
 	uint32_t mode;      /* create: permission bits, default 0600 */
 	uint32_t attach_timeout_ms; /* how long to wait for a half-made ring; default 1000 */
@@ -119,9 +121,12 @@ struct quoit_options {
 			       for tests of wrap-around; default 0 */
 	uint64_t heap_size; /* create: bytes of the heap section, up to 1 TiB, for records that the
 			       ring itself does not take; 0: none. Rounded up to units of 64 KiB, or
-			       of a 4096th of it if that is more */
-	uint32_t heap_share; /* create, SPSC with a heap: longer records go to the heap, bytes, up
-				to half the ring; default an eighth of the capacity */
+			       of a 4096th of it if that is more. -EINVAL if it is no longer than
+			       what goes there: a slot (MPMC), heap_share, or without that the
+			       longest record of the ring without a heap (SPSC) */
+	uint32_t heap_share; /* create, SPSC with a heap: longer records go to the heap, and have to
+				fit there; bytes, up to half the ring less 16; default an eighth of
+				the capacity */
 	uint32_t reserved;   /* 0 */
 };
 
@@ -189,7 +194,7 @@ struct quoit_info {
 	uint64_t capacity;         /* bytes of record space */
 	uint64_t segment_size;     /* bytes in all */
 	uint64_t slots;            /* MPMC, else 0 */
-	uint32_t slot_size;        /* MPMC: largest payload, else 0 */
+	uint32_t slot_size;        /* MPMC: largest payload in a slot, else 0 */
 	uint32_t max_record;       /* largest payload that this ring takes, bytes */
 	uint64_t created_ns;       /* CLOCK_REALTIME, ns */
 	int32_t creator_pid;       /* as seen by the creator; for display */
@@ -256,7 +261,8 @@ struct quoit_heap_stats {
 	uint64_t total;    /* bytes; 0: the ring has no heap */
 	uint64_t free;     /* anybody's to take */
 	uint64_t used;     /* units of producers that are open, or died and were not reaped yet */
-	uint64_t orphaned; /* units whose owner has gone: free when their last record is taken */
+	uint64_t orphaned; /* units whose owner has gone; when their last record has been taken they
+			      are freed by a producer that finds no room, or quoit_repair() */
 	uint64_t largest;  /* longest stretch of free units; less than .free: fragmented */
 };
 /** -ENOTSUP: the ring has no heap. */
@@ -313,7 +319,8 @@ QUOIT_API uint32_t quoit_consumer_id(const struct quoit_consumer *c);
  * heap_share of an SPSC ring, by the same calls: their payload lies in the heap, in one piece, from
  * reserve to advance. Its memory comes back to the producer that reserved it, which notices at its
  * next call that needs some: a producer that idles keeps until then what has been taken meanwhile.
- * If it closes or dies, its blocks stay until their records have been taken, and then serve others.
+ * If it closes or dies, its blocks stay until their records have been taken; after that the next
+ * producer that finds no room frees them.
  * Blocks are allocated by jemalloc (5.3 or later), with all its bookkeeping in private memory: link
  * producers of such rings with -ljemalloc, or have -ENOTSUP where a block is not a whole number of
  * units. Consumers do not need it.
