@@ -26,8 +26,15 @@ consumer=$pid
 seq 201 205 | "$produce" -q -t 20 --lines "${names[1]}"
 until_true grep -q 205 "$scratch/out"
 check "a ring's records come while others are waited for" 0 $?
+waited_for() {
+	grep -c "waiting for somebody to create it" "$scratch/err"
+}
+two_waited_for() {
+	[[ $(waited_for) == 2 ]]
+}
+until_true two_waited_for
 sleep 1
-check "what is waited for is told, once each" 2 "$(grep -c "waiting for somebody to create it" "$scratch/err")"
+check "what is waited for is told, once each" 2 "$(waited_for)"
 seq 301 305 | "$produce" -q -t 20 --create --lines "${names[2]}"
 until_true grep -q 305 "$scratch/out"
 check "a ring that appears is read" 0 $?
