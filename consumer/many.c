@@ -38,6 +38,7 @@ struct source {
 	bool from_start;  /* nothing was taken before */
 	bool told;        /* that it is waited for */
 	bool orphaned;
+	bool finished; /* the end of its stream has been read */
 };
 
 struct many {
@@ -197,6 +198,7 @@ static void end_source(struct many *m, struct source *s, int rc)
 {
 	quoit_consumer_counters(s->consumer, &s->counters);
 	s->state = ENDED;
+	s->finished = rc == 0;
 	m->left--;
 	if (rc != 0) {
 		int status = judge(m->j, rc);
@@ -396,7 +398,7 @@ static int run_open(struct many *m)
 	if (status == STATUS_OK)
 		status = rc;
 	for (unsigned i = 0; i < m->n && j->s.remove && m->left == 0 && !m->stopped; i++) {
-		rc = m->source[i].ring != NULL ? remove_ring(m->source[i].ring) : STATUS_OK;
+		rc = m->source[i].finished ? remove_ring(m->source[i].ring) : STATUS_OK;
 		status = status == STATUS_OK ? rc : status;
 	}
 	return status;

@@ -56,6 +56,19 @@ finish "$consumer"
 check "--verify of a ring that comes late" 0 $?
 check_match "counts it" "160 records of 2 producers, whole, in order" "$(cat "$scratch/err")"
 
+# --remove takes away what was read to its end, and not a ring that has another consumer.
+three_rings
+"$bin/quoit" create -q "${names[1]}"
+start "$consume" -q "${names[1]}" >/dev/null
+other=$pid
+until_stat "${names[1]}" '"consumers":1'
+echo hello | "$produce" -q --create --lines "${names[0]}"
+"$consume" -q -t 20 --remove --lines "${names[0]}" "${names[1]}" >"$scratch/out" 2>"$scratch/err"
+check "what could be read was read" hello "$(cat "$scratch/out")"
+there "${names[1]}"
+check "a ring that another one reads stays" 0 $?
+kill -KILL "$other"
+
 # Those that never come.
 three_rings
 echo hello | "$produce" -q --create --lines "${names[1]}"
