@@ -127,4 +127,4 @@ if(QUOIT_HEAP_JEMALLOC AND TARGET crash_heap_kill)
 	endif()
 endif()
 
-include(${CMAKE_CURRENT_LIST_DIR}/step.cmake OPTIONAL)
+include(${CMAKE_CURRENT_LIST_DIR}/step.cmake)
