@@ -72,7 +72,7 @@ static void set_mark(struct quoit_producer *p)
 	mark = &row->mark[p->mark];
 	atomic_store_explicit(&mark->records, h->records, memory_order_relaxed);
 	atomic_store_explicit(&mark->bytes, h->bytes, memory_order_relaxed);
-	/* Release: after the two. */
+	/* S5: after the two. */
 	atomic_store_explicit(&mark->position, h->position, memory_order_release);
 }
 
@@ -86,7 +86,7 @@ static uint64_t mark_reach(const struct quoit *q)
 static uint64_t take_mark(struct quoit_producer *p)
 {
 	struct quoit__mark *mark = p->ep.row->mark;
-	/* Acquire: before the two. */
+	/* S5: before the two. */
 	uint64_t a = atomic_load_explicit(&mark[0].position, memory_order_acquire);
 	uint64_t b = atomic_load_explicit(&mark[1].position, memory_order_acquire);
 

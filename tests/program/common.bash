@@ -38,6 +38,16 @@ new_ring() {
 	rings+=("$ring")
 }
 
+# Three rings with names of their own in $names.
+three_rings() {
+	local i
+	names=()
+	for i in 1 2 3; do
+		new_ring
+		names+=("$ring")
+	done
+}
+
 # start COMMAND...: in the background; sets $pid. Standard input and output are the caller's.
 start() {
 	# Input is said explicitly, or it is /dev/null. 8 and 9 are the tests' ends of FIFOs.

@@ -3,16 +3,6 @@
 # Fan-in and fan-out: one consumer of many rings, one producer into many.
 . "$(dirname "$0")/common.bash"
 
-# Three rings with names of their own in $names.
-three_rings() {
-	local i
-	names=()
-	for i in 1 2 3; do
-		new_ring
-		names+=("$ring")
-	done
-}
-
 # ---- fan-in ----------------------------------------------------------------------------------
 
 for kind in spsc mpmc; do

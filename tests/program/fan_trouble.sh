@@ -3,15 +3,6 @@
 # Many rings, when one of them is late, removed, corrupt, cannot be had, or loses its peer.
 . "$(dirname "$0")/common.bash"
 
-# Three rings with names of their own in $names.
-three_rings() {
-	local i
-	names=()
-	for i in 1 2 3; do
-		new_ring
-		names+=("$ring")
-	done
-}
 there() {
 	"$bin/quoit" info "$1" >/dev/null 2>&1
 }
