@@ -18,6 +18,7 @@
 #include <quoit/inspect.h>
 
 #include "heap_mix.h"
+#include "running.h"
 
 #define PEERS_MAX   3
 #define SEQ_MAX     (1u << 24)
@@ -304,13 +305,14 @@ static uint64_t taken(void)
 static void expect_progress(const char *who)
 {
 	uint64_t before = taken();
-	int64_t end = test_now_ns() + INT64_C(1000000) * STALL_MS;
+	struct running_group all;
 
+	running_begin(&all, pid, 2 * options.peers);
 	while (taken() < before + 4) {
 		for (unsigned i = 0; i < 2 * options.peers; i++)
 			if (waitpid(pid[i], NULL, WNOHANG) != 0)
 				fail("a peer has left by itself", i, 0);
-		if (test_now_ns() > end)
+		if (running_group_ns(&all) > INT64_C(1000000) * STALL_MS)
 			fail(who, before, taken());
 		test_sleep_ms(1);
 	}

@@ -15,6 +15,7 @@
 
 #include <quoit/inspect.h>
 
+#include "crash/running.h"
 #include "crash/stream.h"
 
 #define ROUNDS_EACH 50 /* disturbances in one epoch; then a new ring */
@@ -125,39 +126,20 @@ static void describe_standstill(void)
 	describe_records();
 }
 
-/* How long our processes have stood in line for a processor: /proc/PID/schedstat, nanoseconds. */
-static int64_t waited_for_cpu(void)
-{
-	int64_t sum = 0;
-
-	for (unsigned i = 0; i < 2 * options.peers; i++) {
-		unsigned long long ran, waited;
-		char path[64];
-		FILE *f;
-
-		snprintf(path, sizeof(path), "/proc/%d/schedstat", books.pid[i]);
-		f = fopen(path, "re");
-		if (f == NULL)
-			continue;
-		if (fscanf(f, "%llu %llu", &ran, &waited) == 2)
-			sum += (int64_t)waited;
-		fclose(f);
-	}
-	return sum;
-}
-
 /* Somebody is left on both sides: so many records must flow. On a busy machine, where nobody lets
  * them run, that is not their fault. */
 static void expect_progress(const char *who, uint64_t records)
 {
 	uint64_t before = taken_so_far();
-	int64_t begin = test_now_ns(), waited = waited_for_cpu(), took;
+	int64_t begin = test_now_ns(), took;
+	struct running_group all;
 
+	running_begin(&all, books.pid, 2 * options.peers);
 	for (;;) {
 		took = test_now_ns() - begin;
 		if (taken_so_far() >= before + records)
 			break;
-		if (took > STALL_NS && took - (waited_for_cpu() - waited) > STALL_NS) {
+		if (took > STALL_NS && running_group_ns(&all) > STALL_NS) {
 			describe_standstill();
 			fail(who, before, (unsigned long long)took);
 		}
@@ -165,7 +147,7 @@ static void expect_progress(const char *who, uint64_t records)
 			test_sleep_ms(1);
 	}
 	if (took > totals.longest_ns) {
-		took -= waited_for_cpu() - waited;
+		took = running_group_ns(&all);
 		totals.longest_ns = took > totals.longest_ns ? took : totals.longest_ns;
 	}
 }
