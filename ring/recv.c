@@ -129,7 +129,7 @@ __attribute__((noinline)) static int recv_or_wait(struct quoit_consumer *c, void
 						  struct quoit_msg *ret_msg,
 						  const struct timespec *deadline)
 {
-	if (deadline != QUOIT_NOWAIT)
+	if (deadline != QUOIT_NOWAIT && c->ep.ring->geo.kind == QUOIT_MPMC)
 		(void)quoit__glance_first(c);
 	for (bool again = false;; again = true) {
 		int r = recv_once(c, buf, cap, ret_msg);
@@ -147,10 +147,14 @@ __attribute__((noinline)) static int recv_or_wait(struct quoit_consumer *c, void
 int quoit__recv_slow(struct quoit_consumer *c, void *buf, uint32_t cap, struct quoit_msg *ret_msg,
 		     const struct timespec *deadline)
 {
-	/* Not slow at all: MPMC's hot path. */
-	if (c->ep.error == 0 && c->ep.ring->geo.kind == QUOIT_MPMC && c->held == 0 &&
-	    quoit__mpmc_recv_next(c, buf, cap, ret_msg))
-		return 1;
+	if (c->ep.ring->geo.kind == QUOIT_SPSC) {
+		if (deadline != QUOIT_NOWAIT && quoit__glance_first(c) &&
+		    quoit__recv_here(c, buf, cap, ret_msg))
+			return 1;
+	} else if (c->ep.error == 0 && c->held == 0 &&
+		   quoit__mpmc_recv_next(c, buf, cap, ret_msg)) {
+		return 1; /* not slow at all: MPMC's hot path */
+	}
 	return recv_or_wait(c, buf, cap, ret_msg, deadline);
 }
 

@@ -180,32 +180,56 @@ static bool glance(const struct quoit__endpoint *ep, void *endpoint)
 }
 
 /*
+ * For as long as the other side of a ping-pong takes to answer. The books of this wait are kept
+ * before the answer is there, not after it, and an SPSC ring is asked for one word and nothing
+ * else: what is done between its coming and our return is part of the round trip.
+ */
+static bool glances(struct quoit_consumer *c)
+{
+	struct quoit__endpoint *ep = &c->ep;
+	const struct quoit__consumer_hot *h = &c->hot;
+	uint64_t tag = quoit__tag(h->position, h->shift);
+	const uint64_t *word = (const uint64_t *)(const void *)(h->data + (h->position & h->mask));
+	bool spsc = ep->ring->geo.kind == QUOIT_SPSC;
+
+	if (glance(ep, c))
+		return true;
+	ep->records_at = h->records;
+	ep->probe--;
+	for (int i = 1; i < GLANCES; i++) {
+		sync_pause();
+		if (spsc ? ((__atomic_load_n(word, __ATOMIC_RELAXED) ^ tag) & QUOIT__TAG) == 0
+			 : quoit__mpmc_glance(c))
+			return true;
+	}
+	ep->probe++; /* the wait goes on, and is counted there */
+	return false;
+}
+
+/* Neither glances nor patience while the producer may want memory back. */
+static bool may_hold_back(const struct quoit_consumer *c)
+{
+	return c->ep.ring->geo.kind != QUOIT_SPSC ||
+	       c->hot.position - c->published < c->ep.ring->geo.capacity / 8;
+}
+
+/*
  * Before anything else that an empty ring asks for. While patience pays off, or is to be tried:
  * that, at once, for the long way round takes so long that the next record comes meanwhile, and
  * both sides stay in step. Else a few glances: in a ping-pong the answer comes within them, and the
- * way round by peers, counters and clocks costs more than the wait. Neither while the producer may
- * want memory back. True: look again.
+ * way round by peers, counters and clocks costs more than the wait. True: look again.
  */
 bool quoit__glance_first(struct quoit_consumer *c)
 {
 	struct quoit__endpoint *ep = &c->ep;
 
-	if (ep->error != 0 || (ep->ring->geo.kind == QUOIT_SPSC &&
-			       c->hot.position - c->published >= ep->ring->geo.capacity / 8))
+	if (ep->error != 0 || !may_hold_back(c))
 		return false;
 	if (ep->patient || ep->probe == 0) {
 		let_backlog_form(ep, c);
 		return true;
 	}
-	for (int i = 0; i < GLANCES; i++) {
-		if (glance(ep, c)) {
-			if (i != 0)
-				let_backlog_form(ep, c); /* counts the wait */
-			return true;
-		}
-		sync_pause();
-	}
-	return false;
+	return glances(c);
 }
 
 /* Spin for as long as spinning has paid off lately. */
@@ -320,6 +344,9 @@ int quoit_consumer_wait(struct quoit_consumer *c, const struct timespec *deadlin
 
 	if (r != 0)
 		return r;
+	if (c->ep.ring->geo.kind == QUOIT_SPSC && !is_nowait(deadline) && !c->ep.patient &&
+	    c->ep.probe != 0 && may_hold_back(c) && glances(c) && glance(&c->ep, c))
+		return 0;
 	c->ep.looks = true;
 	r = wait_loop(&c->ep, quoit__look_readable, c, 0, deadline);
 	c->ep.looks = false;

@@ -75,6 +75,18 @@ static int heap_supports(const struct perf_cell *cell)
 	return quoit_supports(cell) && cell->batch == 1 && cell->size % 65536 == 0;
 }
 
+/* The largest power of two, as all capacities are, in which `depth` records with their headers do
+ * not fit or just fit: so that through large rings all systems move the same memory. Twice as much
+ * would hold all of them, and measure the caches. */
+static uint64_t spsc_capacity(const struct perf_cell *cell)
+{
+	uint64_t most = (uint64_t)cell->depth * (8 + cell->size), capacity = 1024;
+
+	while (capacity * 2 <= most)
+		capacity *= 2;
+	return capacity;
+}
+
 static int create_ring(struct perf_context *x, unsigned i)
 {
 	const struct perf_cell *cell = x->cell;
@@ -93,12 +105,11 @@ static int create_ring(struct perf_context *x, unsigned i)
 		opt.capacity = (uint64_t)cell->depth * (16 + cell->size);
 		opt.peers = cell->producers + cell->consumers + 2;
 	} else {
-		/* What depth records take; the library rounds up to a power of two. */
 		opt.kind = QUOIT_SPSC;
-		opt.capacity = (uint64_t)cell->depth * (8 + cell->size);
+		opt.capacity = spsc_capacity(cell);
 	}
 	if (opt.capacity < 1024)
-		opt.capacity = 1024;
+		opt.capacity = 1024; /* MPMC of a few small records */
 	name_ring(x->name[i], sizeof(x->name[i]), cell->policy);
 	error = quoit_create(x->name[i], &opt, &q);
 	if (error == 0)

@@ -25,6 +25,7 @@
 #define HOLD        4
 #define ROUNDS_EACH 25
 #define STALL_MS    10000
+#define WAITS_MAX   10 /* turns, of 100 ms at most, that a record waits for room */
 #define MINUTE_NS   INT64_C(60000000000)
 
 static struct {
@@ -113,19 +114,22 @@ static void wait_for_room(struct producer_line *line, struct quoit_producer *p,
 		fail("waiting for room", (unsigned long long)-r, len);
 }
 
-/* 1: it is in; 0: it was given up, or we are to stop. */
+/* 1: it is in; 0: it was given up, or we are to stop. What a stopped reader holds may leave no
+ * stretch that is long enough, for as long as it stands: who has waited some turns tries another
+ * length. */
 static int produce_one(struct life *life, struct quoit_producer *p, const struct quoit *q,
 		       uint32_t id)
 {
 	struct producer_line *line = &ledger->producer[life->index];
 	uint32_t len = random_len(life);
+	unsigned waits = 0;
 	void *payload;
 	int r;
 
 	while ((r = quoit_reserve(p, len, &payload)) != 0) {
 		if (!may_go_on(r))
 			fail("reserve", (unsigned long long)-r, len);
-		if (atomic_load(&ledger->stop) != 0)
+		if (atomic_load(&ledger->stop) != 0 || ++waits > WAITS_MAX)
 			return 0;
 		wait_for_room(line, p, q, len);
 	}

@@ -284,25 +284,34 @@ static inline int quoit_advance(struct quoit_consumer *c, const struct quoit_msg
 	return 0;
 }
 
-static inline int quoit_recv(struct quoit_consumer *c, void *buf, uint32_t cap,
-			     struct quoit_msg *ret_msg, const struct timespec *deadline)
+/* 1: the next record, copied; 0: the long way must say why not. */
+static inline int quoit__recv_here(struct quoit_consumer *c, void *buf, uint32_t cap,
+				   struct quoit_msg *ret_msg)
 {
 	struct quoit__consumer_hot *h = (struct quoit__consumer_hot *)c;
 	struct quoit_msg msg;
 
 	if (QUOIT__UNLIKELY(!quoit__look(h, &msg) || msg.len > cap || buf == NULL))
-		return quoit__recv_slow(c, buf, cap, ret_msg, deadline);
+		return 0;
 	quoit__copy(buf, msg.data, msg.len);
 	/* A guard that met a lost page in the copy has moved our position (quoit_guard). */
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	if (QUOIT__UNLIKELY(h->position != msg.cookie))
-		return quoit__recv_slow(c, buf, cap, ret_msg, deadline);
+		return 0;
 	ret_msg->data = buf;
 	ret_msg->len = msg.len;
 	ret_msg->type = msg.type;
 	ret_msg->cookie = 0;
 	quoit__taken(c, msg.len);
 	return 1;
+}
+
+static inline int quoit_recv(struct quoit_consumer *c, void *buf, uint32_t cap,
+			     struct quoit_msg *ret_msg, const struct timespec *deadline)
+{
+	return quoit__recv_here(c, buf, cap, ret_msg)
+		       ? 1
+		       : quoit__recv_slow(c, buf, cap, ret_msg, deadline);
 }
 
 #endif
