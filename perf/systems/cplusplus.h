@@ -26,6 +26,7 @@ static inline int perf_template_supports(const struct perf_cell *cell)
 		return 0;
 	switch (cell->size) {
 	case 8:
+	case 16: /* what a record of 8 bytes takes with its header */
 	case 64:
 	case 256:
 	case 1024:
@@ -43,6 +44,8 @@ template <class R, class F> R perf_dispatch(const struct perf_cell *cell, F f)
 		switch (cell->size) {
 		case 8:
 			return f.template operator()<8, 1024>();
+		case 16:
+			return f.template operator()<16, 1024>();
 		case 64:
 			return f.template operator()<64, 1024>();
 		case 256:
@@ -56,6 +59,8 @@ template <class R, class F> R perf_dispatch(const struct perf_cell *cell, F f)
 		switch (cell->size) {
 		case 8:
 			return f.template operator()<8, 65536>();
+		case 16:
+			return f.template operator()<16, 65536>();
 		case 64:
 			return f.template operator()<64, 65536>();
 		case 256:
