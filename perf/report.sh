@@ -73,7 +73,7 @@ head_of_page() {
 		</ul>
 	HTML
 	echo "<p>Machine: $( (lscpu 2>/dev/null || true) | sed -n 's/^Model name: *//p' | head -1 | escape)," \
-		"$(nproc) processors, $(uname -sr | escape), $measured." \
+		"$(nproc --all) processors, $(uname -sr | escape), $measured." \
 		"Canary: $(jq -rs '[.[] | select(.canary_ns) | {p: .placement, c: .canary_ns}] | group_by(.p)
 			| map("\(.[0].p) \([.[].c] | sort | .[length / 2 | floor]) ns") | join(", ")' "$figures")" \
 		"one way (medians). Intervals of" \

@@ -92,7 +92,7 @@ placements=$(jq -r 'select(.placement) | .placement' "$results" | sort -ru)
 
 # What was measured, where and when.
 heading() {
-	echo "$( (lscpu 2>/dev/null || true) | sed -n 's/^Model name: *//p' | head -1), $(nproc) processors," \
+	echo "$( (lscpu 2>/dev/null || true) | sed -n 's/^Model name: *//p' | head -1), $(nproc --all) processors," \
 		"$(uname -sr), $measured. All medians; a system's better mode and way to wait, each its own." \
 		"Up to $(jq -s 'map(.rounds // 0) | max' "$results") rounds in one placement," \
 		"$(jq -rs 'map(.seconds // empty) | "intervals of \(min) to \(max) s."' "$results")"
