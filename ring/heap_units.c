@@ -10,6 +10,7 @@
 
 #include "ring/heap.h"
 #include "ring/slot.h"
+#include "ring/spsc.h"
 
 #define TRIES    64 /* looks at a slot that is on the move */
 #define NOT_LENT UINT32_MAX
@@ -180,7 +181,7 @@ static int walk_slots(const struct quoit *q, quoit__heap_fn *fn, void *arg)
 static int walk_records(const struct quoit *q, quoit__heap_fn *fn, void *arg)
 {
 	uint64_t capacity = q->geo.capacity;
-	uint32_t shift = 63 - (uint32_t)__builtin_ctzll(capacity);
+	uint32_t shift = quoit__lap_shift(capacity);
 	/* S2: what lies before has been done with. */
 	uint64_t consumer = atomic_load_explicit(&q->rows[1].position, memory_order_acquire);
 	uint64_t position = consumer, steps = capacity / 4;
@@ -209,7 +210,7 @@ static int walk_records(const struct quoit *q, quoit__heap_fn *fn, void *arg)
 			consumer = position = now;
 			continue;
 		}
-		if (((w ^ quoit__tag(position, shift)) & QUOIT__TAG) != 0)
+		if (!quoit__is_there(w, position, shift))
 			return 0;
 		if (at + size > capacity)
 			return -EBADMSG;

@@ -14,6 +14,7 @@
 #include "ring/guard.h"
 #include "ring/heap.h"
 #include "ring/slot.h"
+#include "ring/spsc.h"
 #include "ring/view.h"
 
 #define PATIENCE_NS INT64_C(100000000) /* for a claimed slot with committed ones behind it */
@@ -82,8 +83,7 @@ static int spsc_look(struct quoit_inspect *v, uint64_t *size, struct quoit_recor
 	w = atomic_load_explicit((_Atomic uint64_t *)(void *)(v->data + at), memory_order_acquire);
 	len = w >> 32 & QUOIT__LENGTH_MASK;
 	*size = quoit__footprint((uint32_t)len);
-	if (((w ^ quoit__tag(v->cursor, 63 - (uint32_t)__builtin_ctzll(g->capacity))) &
-	     QUOIT__TAG) != 0)
+	if (!quoit__is_there(w, v->cursor, quoit__lap_shift(g->capacity)))
 		return LOOK_END;
 	if (at + *size > g->capacity)
 		return -EBADMSG;

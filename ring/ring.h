@@ -218,10 +218,9 @@ void quoit__consumer_poison(struct quoit_consumer *c);
 int quoit__producer_fail(struct quoit_producer *p, int error);
 int quoit__consumer_fail(struct quoit_consumer *c, int error);
 
-/* ring/spsc.c */
+/* ring/spsc_producer.c */
 void quoit__spsc_init(struct quoit *q, uint64_t start);
 int quoit__spsc_producer_open(struct quoit_producer *p);
-int quoit__spsc_consumer_open(struct quoit_consumer *c);
 int quoit__spsc_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload);
 /* The same for what goes into the ring itself, without looking at peers. */
 int quoit__spsc_find_room(struct quoit_producer *p, uint32_t len, void **ret_payload);
@@ -230,6 +229,12 @@ void quoit__spsc_publish_heap(struct quoit_producer *p, const struct quoit__heap
 /* Learn how far the consumer is, into p->head. False: nonsense in shared memory. */
 bool quoit__spsc_learn_head(struct quoit_producer *p);
 int quoit__spsc_send_batch(struct quoit_producer *p, const struct quoit_msg *msgs, unsigned n);
+bool quoit__spsc_drained(struct quoit_producer *p);
+/* Has the consumer handed back memory since we last looked? */
+bool quoit__spsc_head_moved(const struct quoit_producer *p);
+
+/* ring/spsc_consumer.c */
+int quoit__spsc_consumer_open(struct quoit_consumer *c);
 int quoit__spsc_look(struct quoit_consumer *c,
 		     struct quoit_msg *ret_msg); /* 1, -EAGAIN, -EBADMSG */
 int quoit__spsc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs, unsigned n);
@@ -240,9 +245,6 @@ int quoit__spsc_advance_heap(struct quoit_consumer *c, const struct quoit_msg *m
 unsigned quoit__spsc_recv_run(struct quoit_consumer *c, unsigned char *to, size_t cap, size_t *used,
 			      struct quoit_msg *ret_msgs, unsigned n);
 int quoit__spsc_advance_batch(struct quoit_consumer *c, const struct quoit_msg *msgs, unsigned n);
-bool quoit__spsc_drained(struct quoit_producer *p);
-/* Has the consumer handed back memory since we last looked? */
-bool quoit__spsc_head_moved(const struct quoit_producer *p);
 void quoit__spsc_publish_head(struct quoit_consumer *c);
 void quoit__spsc_milestone(struct quoit_consumer *c);
 

@@ -78,18 +78,19 @@ change() {
 		;;
 	# A mark's position is written before its counters.
 	mark-early)
-		echo 'ring/spsc.c|s/p->mark ^= 1;/&atomic_store_explicit(\&row->mark[p->mark].position, h->position, memory_order_release);/|ring/spsc'
+		echo 'ring/spsc_producer.c|s/p->mark ^= 1;/&atomic_store_explicit(\&row->mark[p->mark].position, h->position, memory_order_release);/|ring/spsc_producer'
 		;;
 	# A successor goes on by the hot line.
 	no-mark)
-		echo 'ring/spsc.c|s/position = take_mark(p);/position = (take_mark(p), h->records = p->ep.row->counters[0], told);/|ring/spsc'
+		echo 'ring/spsc_producer.c|s/position = take_mark(p);/position = (take_mark(p), h->records = p->ep.row->counters[0], told);/|ring/spsc_producer'
 		;;
 	*) return 1 ;;
 	esac
 }
 
-explored=(ring/spsc ring/mpmc ring/mpmc_walk ring/mpmc_producer ring/mpmc_consumer ring/endpoint ring/send
-	ring/recv ring/wait ring/idle ring/validate sync/eventcount
+explored=(ring/spsc_producer ring/spsc_consumer
+	ring/mpmc ring/mpmc_walk ring/mpmc_producer ring/mpmc_consumer
+	ring/endpoint ring/send ring/recv ring/wait ring/idle ring/validate sync/eventcount
 	spsc_scenarios mpmc_scenarios wait_scenarios)
 flags=(-std=gnu11 -D_GNU_SOURCE -g -O1 -fno-pie -Wall -Wextra -Wno-tsan)
 # The compiler tells of every access; a copy that races by design reads byte by byte, as volatile.
