@@ -41,24 +41,6 @@ static inline void racy_copy(void *to, const void *from, uint32_t len)
 }
 #endif
 
-/* Is a record committed at a later ticket? Ends at the frontier, where nothing has been claimed, or
- * with the looks that the call has left: in a large ring full of slots that are being written each
- * must not cost a lap. */
-static bool later_committed(const struct quoit *q, uint64_t ticket, uint64_t *looks)
-{
-	for (uint64_t k = 1; k < q->geo.slots && *looks != 0; k++, --*looks) {
-		uint64_t w = atomic_load_explicit(&quoit__slot_at(q, ticket + k)->word,
-						  memory_order_relaxed);
-		int64_t ahead = quoit__laps_ahead(&q->geo, w, ticket + k);
-
-		if (ahead < 0 || (ahead == 0 && quoit__phase(w) == QUOIT__FREE))
-			return false;
-		if (ahead == 0 && quoit__phase(w) == QUOIT__COMMITTED)
-			return true;
-	}
-	return false;
-}
-
 /* The writer at `ticket` holds up later records. Wait a little for it, then step over. */
 static void void_writer(struct quoit_consumer *c, struct quoit__slot *slot, uint64_t w)
 {
@@ -293,7 +275,7 @@ static int take(struct quoit_consumer *c, struct taking *t)
 		if (ahead < 0 || (ahead == 0 && phase == QUOIT__FREE))
 			break;
 		if (ahead == 0 && phase == QUOIT__WRITING) {
-			if (voids++ == VOIDS_MAX || !later_committed(q, h, &looks))
+			if (voids++ == VOIDS_MAX || !quoit__mpmc_later_committed(q, h, &looks))
 				break;
 			void_writer(c, slot, w);
 			continue;
@@ -477,42 +459,7 @@ int quoit__mpmc_advance(struct quoit_consumer *c, const struct quoit_msg *msg)
 	return -EINVAL;
 }
 
-bool quoit__mpmc_glance(const struct quoit_consumer *c)
+bool quoit__mpmc_redelivered(struct quoit_consumer *c)
 {
-	const struct quoit *q = c->ep.ring;
-	uint64_t w =
-		atomic_load_explicit(&quoit__slot_at(q, c->ticket)->word, memory_order_relaxed);
-	int64_t ahead = quoit__laps_ahead(&q->geo, w, c->ticket);
-
-	return ahead > 0 || (ahead == 0 && quoit__phase(w) == QUOIT__COMMITTED);
-}
-
-bool quoit__mpmc_ready(struct quoit_consumer *c)
-{
-	struct quoit *q = c->ep.ring;
-	uint64_t lap = q->geo.slots, hint, h;
-
-	/* While we waited others may have taken many laps of records; walking alone would never get
-	 * there. Before the look at what came back, which is for what lies behind our ticket. */
-	hint = atomic_load_explicit(&q->control->head, memory_order_relaxed);
-	if ((int64_t)(hint - c->ticket) > 0)
-		c->ticket = hint;
-	if (c->held != 0 || redelivered(c, NULL) == 1)
-		return true;
-	h = c->ticket;
-	for (uint64_t steps = 2 * q->geo.slots; steps != 0; steps--, h++) {
-		uint64_t w =
-			atomic_load_explicit(&quoit__slot_at(q, h)->word, memory_order_acquire);
-		int64_t ahead = quoit__laps_ahead(&q->geo, w, h);
-		enum quoit__phase phase = quoit__phase(w);
-
-		if (ahead < 0 || (ahead == 0 && phase == QUOIT__FREE))
-			return false;
-		if (ahead == 0 && phase == QUOIT__COMMITTED)
-			return true;
-		if (ahead == 0 && phase == QUOIT__WRITING)
-			return later_committed(q, h, &lap);
-	}
-	c->ticket = h; /* the next look goes on from here */
-	return false;
+	return redelivered(c, NULL) == 1;
 }

@@ -248,7 +248,7 @@ int quoit__spsc_advance_batch(struct quoit_consumer *c, const struct quoit_msg *
 void quoit__spsc_publish_head(struct quoit_consumer *c);
 void quoit__spsc_milestone(struct quoit_consumer *c);
 
-/* ring/mpmc.c, ring/mpmc_walk.c, ring/mpmc_producer.c, ring/mpmc_consumer.c */
+/* ring/mpmc.c, ring/mpmc_walk.c, ring/mpmc_producer.c, ring/mpmc_consumer.c, ring/mpmc_ready.c */
 void quoit__mpmc_init(struct quoit *q, uint64_t start);
 void quoit__mpmc_producer_open(struct quoit_producer *p);
 void quoit__mpmc_consumer_open(struct quoit_consumer *c);
@@ -282,6 +282,10 @@ int quoit__mpmc_recv(struct quoit_consumer *c, void *buf, uint32_t cap, struct q
 bool quoit__mpmc_ready(struct quoit_consumer *c);
 /* The same, by one look at the next slot; may miss some. */
 bool quoit__mpmc_glance(const struct quoit_consumer *c);
+/* Is a record committed at a later ticket than this? Ends where the looks are used up. */
+bool quoit__mpmc_later_committed(const struct quoit *q, uint64_t ticket, uint64_t *looks);
+/* Has a dead reader's record come back behind our ticket? */
+bool quoit__mpmc_redelivered(struct quoit_consumer *c);
 bool quoit__mpmc_room(struct quoit_producer *p);
 /* Is a quarter of the ring free? One look, away from where the readers are. */
 bool quoit__mpmc_much_room(struct quoit_producer *p);

@@ -89,7 +89,7 @@ change() {
 }
 
 explored=(ring/spsc_producer ring/spsc_consumer
-	ring/mpmc ring/mpmc_walk ring/mpmc_producer ring/mpmc_consumer
+	ring/mpmc ring/mpmc_walk ring/mpmc_producer ring/mpmc_consumer ring/mpmc_ready
 	ring/endpoint ring/send ring/recv ring/wait ring/idle ring/validate sync/eventcount
 	spsc_scenarios mpmc_scenarios wait_scenarios)
 flags=(-std=gnu11 -D_GNU_SOURCE -g -O1 -fno-pie -Wall -Wextra -Wno-tsan)
