@@ -172,13 +172,6 @@ static int recv_there(struct quoit_consumer *c, void *buf, uint32_t cap, struct 
 	return r == 1 ? quoit_recv(c, buf, cap, ret_msg, QUOIT_NOWAIT) : r;
 }
 
-/* Where the next payload of a batch goes, at a multiple of 8. */
-static size_t after(size_t used, uint32_t len, size_t cap)
-{
-	used += (len + (size_t)7) & ~(size_t)7;
-	return used < cap ? used : cap;
-}
-
 /* What can be had without a detour. Returns how many. */
 static unsigned recv_run(struct quoit_consumer *c, unsigned char *to, size_t cap, size_t *used,
 			 struct quoit_msg *ret_msgs, unsigned n)
@@ -194,7 +187,7 @@ static unsigned recv_run(struct quoit_consumer *c, unsigned char *to, size_t cap
 
 		if (!quoit__mpmc_recv_next(c, to + *used, left, &ret_msgs[k]))
 			break;
-		*used = after(*used, ret_msgs[k++].len, cap);
+		*used = quoit__batch_next(*used, ret_msgs[k++].len, cap);
 	}
 	return k;
 }
@@ -223,7 +216,7 @@ int quoit_recv_batch(struct quoit_consumer *c, void *buf, size_t cap, struct quo
 				return r;
 			break;
 		}
-		used = after(used, ret_msgs[k++].len, cap);
+		used = quoit__batch_next(used, ret_msgs[k++].len, cap);
 	}
 	return (int)k;
 }

@@ -240,6 +240,13 @@ int quoit__spsc_look(struct quoit_consumer *c,
 int quoit__spsc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs, unsigned n);
 /* Over a record in the heap. */
 int quoit__spsc_advance_heap(struct quoit_consumer *c, const struct quoit_msg *msg);
+/* Where the payload after one at `used` goes in the buffer of a batch: at a multiple of 8. */
+static inline size_t quoit__batch_next(size_t used, uint64_t len, size_t cap)
+{
+	used = (used + len + 7) & ~(size_t)7;
+	return used < cap ? used : cap;
+}
+
 /* Copies up to n records that lie in the ring itself into `to`, each at a multiple of 8, from *used
  * on; up to the end of the lap. Returns how many. */
 unsigned quoit__spsc_recv_run(struct quoit_consumer *c, unsigned char *to, size_t cap, size_t *used,

@@ -225,8 +225,7 @@ unsigned quoit__spsc_recv_run(struct quoit_consumer *c, unsigned char *to, size_
 		ret_msgs[k].cookie = 0;
 		k++;
 		bytes += len;
-		at = (at + len + 7) & ~(size_t)7;
-		at = at < cap ? at : cap;
+		at = quoit__batch_next(at, len, cap);
 		position += size;
 	}
 	/* A guard that met a lost page in a copy has moved our position (quoit_guard). */

@@ -356,6 +356,24 @@ static inline void test_kill(pid_t pid)
 	MUST(test_wait(pid) == 128 + SIGKILL);
 }
 
+/* As in /proc/PID/stat: R, S, Z and so on; ? if there is no such process. */
+static inline char test_process_state(pid_t pid)
+{
+	char path[32], text[512], *end;
+	FILE *f;
+	size_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "r");
+	if (f == NULL)
+		return '?';
+	n = fread(text, 1, sizeof(text) - 1, f);
+	fclose(f);
+	text[n] = '\0';
+	end = strrchr(text, ')');
+	return end != NULL && end[1] == ' ' ? end[2] : '?';
+}
+
 /* Zeroed memory shared with children to come. */
 static inline void *test_shared(size_t size)
 {

@@ -111,23 +111,6 @@ static int set_main(void *arg)
 	return 0;
 }
 
-static char process_state(pid_t pid)
-{
-	char path[32], text[256], *end;
-	size_t n;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	f = fopen(path, "r");
-	if (f == NULL)
-		return '?';
-	n = fread(text, 1, sizeof(text) - 1, f);
-	fclose(f);
-	text[n] = '\0';
-	end = strrchr(text, ')');
-	return end != NULL && end[1] == ' ' ? end[2] : '?';
-}
-
 /* All that was sent has been taken, and the set sleeps, armed for both rings. */
 static void wait_asleep(const struct one *o, pid_t set, uint32_t taken)
 {
@@ -139,7 +122,7 @@ static void wait_asleep(const struct one *o, pid_t set, uint32_t taken)
 		for (int i = 0; i < 2; i++)
 			asleep &=
 				sync_announced(atomic_load(&o->ring[i].q->control->readable.word));
-		if (asleep && process_state(set) == 'S')
+		if (asleep && test_process_state(set) == 'S')
 			return;
 		if (test_now_ns() > end)
 			fail("the set does not go to sleep", 0, taken);

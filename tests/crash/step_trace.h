@@ -67,23 +67,6 @@ static inline void ticks(bool on)
 	MUST(setitimer(ITIMER_REAL, &t, NULL) == 0);
 }
 
-static inline char process_state(pid_t pid)
-{
-	char path[32], text[512], *end;
-	FILE *f;
-	size_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	f = fopen(path, "r");
-	if (f == NULL)
-		return '?';
-	n = fread(text, 1, sizeof(text) - 1, f);
-	fclose(f);
-	text[n] = '\0';
-	end = strrchr(text, ')');
-	return end != NULL && end[1] == ' ' ? end[2] : '?';
-}
-
 /* After a resume: until it stops, sleeps, or is done. */
 static inline enum stop wait_stop(pid_t pid, const struct ledger *l)
 {
@@ -91,7 +74,7 @@ static inline enum stop wait_stop(pid_t pid, const struct ledger *l)
 
 	for (int tick = 0; waitpid(pid, &status, 0) != pid; tick++) {
 		MUST(errno == EINTR);
-		asleep = process_state(pid) == 'S' ? asleep + 1 : 0;
+		asleep = test_process_state(pid) == 'S' ? asleep + 1 : 0;
 		if (asleep == asleep_ticks)
 			return ASLEEP;
 		if (tick == HANG_TICKS)

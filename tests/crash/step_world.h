@@ -168,7 +168,7 @@ static inline bool sleeper_sleeps(const struct world *w)
 		memory_order_acquire);
 
 	return atomic_load_explicit(&w->l->sleeping, memory_order_acquire) != 0 &&
-	       sync_announced(word) && process_state(w->sleeper) == 'S';
+	       sync_announced(word) && test_process_state(w->sleeper) == 'S';
 }
 
 static inline void wait_for_sleeper(const struct world *w)
