@@ -503,13 +503,12 @@ int quoit__heap_send(struct quoit_producer *p, const void *buf, uint32_t len, ui
 /* Errors count as room: the call that follows tells them. */
 bool quoit__heap_room(struct quoit_producer *p, uint32_t len)
 {
-	struct quoit__heap *heap = p->heap;
 	struct quoit__block b;
 	int r;
 
-	/* One that is reserved is given back first, as the next reservation does. */
-	if (p->ep.ring->geo.kind == QUOIT_SPSC && heap != NULL && heap->n_reserved != 0 &&
-	    heap->reserved[0].len >= len)
+	/* What is reserved is given back by the next reservation, which then says whether that was
+	 * enough. To wait here for its room would be to wait for ever. */
+	if (p->ep.ring->geo.kind == QUOIT_SPSC && p->heap != NULL && p->heap->n_reserved != 0)
 		return true;
 	r = block_new(p, len, &b);
 	if (r == 0)

@@ -238,6 +238,22 @@ Test(heap, what_was_discarded_or_replaced_is_free_again)
 	}
 }
 
+/* The next reservation gives it back, so what it takes up is no reason to wait. */
+Test(heap, an_open_reservation_of_an_spsc_ring_is_not_waited_for)
+{
+	struct test_rig rig = heap_rig(QUOIT_SPSC, 4);
+	struct timespec soon = quoit_deadline_ms(200);
+	void *payload;
+
+	cr_assert_eq(quoit_reserve(rig.p, 2 * UNIT, &payload), 0);
+	cr_expect_eq(quoit_producer_wait(rig.p, 4 * UNIT, &soon), 0);
+	cr_assert_eq(quoit_commit(rig.p, payload, UNIT, 7), 0, "waiting has not taken it");
+	cr_assert_eq(quoit_reserve(rig.p, UNIT, &payload), 0);
+	cr_expect_eq(quoit_reserve(rig.p, 4 * UNIT, &payload), -EAGAIN, "a record is there");
+	cr_expect_eq(quoit_producer_wait(rig.p, 4 * UNIT, QUOIT_NOWAIT), -EAGAIN);
+	test_rig_close(&rig);
+}
+
 Test(heap, mpmc_takes_as_many_reservations_as_ever_and_commits_them_in_any_order)
 {
 	struct test_rig rig = heap_rig(QUOIT_MPMC, 64);

@@ -353,7 +353,12 @@ static inline int quoit_send(struct quoit_producer *p, const void *buf, uint32_t
 QUOIT_MUST_CHECK QUOIT_API int quoit_send_batch(struct quoit_producer *p,
 						const struct quoit_msg *msgs, unsigned n,
 						const struct timespec *deadline);
-/** Wait until quoit_reserve(p, len) is likely to succeed. 0, -EPIPE, -EOWNERDEAD, -ETIMEDOUT... */
+/**
+ * Wait until quoit_reserve(p, len) is likely to succeed. 0, -EPIPE, -EOWNERDEAD, -ETIMEDOUT...
+ * SPSC: an open reservation may lose its place by it (quoit_commit: -EINVAL), and if it is in the
+ * heap there is no waiting for room there, for the next one gives it back, and says -EAGAIN if that
+ * was not enough. MPMC: room that one's own reservations take up does not come.
+ */
 QUOIT_MUST_CHECK QUOIT_API int quoit_producer_wait(struct quoit_producer *p, uint32_t len,
 						   const struct timespec *deadline);
 /** Wait until every record is taken (SPSC, MPMC: the ring is empty). */
