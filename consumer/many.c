@@ -16,6 +16,7 @@
 #define READY_MOST   16
 #define AWAITED_MOST 64                  /* rings that are looked for at one time */
 #define BUSY_NS      INT64_C(1000000000) /* a predecessor that was just killed is gone by then */
+#define NEWS_NS      INT64_C(200000000)  /* a set looks at all its rings, marked or not */
 
 enum state {
 	AWAITED, /* its ring is not there yet, or has another consumer */
@@ -268,6 +269,7 @@ static void begin_stop(struct many *m)
 	struct quoit_stats stats = {.size = sizeof(stats)};
 
 	m->j->stopping = true;
+	m->moved_ns = now_ns();
 	for (unsigned i = 0; i < m->n; i++) {
 		struct source *s = &m->source[i];
 
@@ -278,6 +280,16 @@ static void begin_stop(struct many *m)
 	}
 }
 
+/* A record may be there, and counted, whose producer was stopped before it marked the ring as
+ * ready: the set then finds it when it looks at all of them. */
+static bool expects_more(const struct many *m)
+{
+	for (unsigned i = 0; i < m->n; i++)
+		if (m->source[i].state == OPEN && m->source[i].backlog != 0)
+			return now_ns() - m->moved_ns < NEWS_NS;
+	return false;
+}
+
 static int await(struct many *m, struct quoit_ready *ready)
 {
 	const struct timespec *deadline = QUOIT_NOWAIT;
@@ -285,7 +297,7 @@ static int await(struct many *m, struct quoit_ready *ready)
 	struct timespec slice;
 	int n;
 
-	if (!j->stopping) {
+	if (!j->stopping || expects_more(m)) {
 		slice = quoit_deadline_ms(m->awaited != 0 ? LOOK_NS / 1000000 : SLICE_MS);
 		deadline = &slice;
 	}
@@ -297,7 +309,7 @@ static int await(struct many *m, struct quoit_ready *ready)
 		return -EINTR;
 	if (n != -ETIMEDOUT && n != -EINTR)
 		return n;
-	if (j->s.timeout_ns != NEVER && now_ns() - m->moved_ns >= j->s.timeout_ns)
+	if (!j->stopping && j->s.timeout_ns != NEVER && now_ns() - m->moved_ns >= j->s.timeout_ns)
 		return -ETIMEDOUT;
 	return 0;
 }
@@ -316,6 +328,8 @@ static int consume_many(struct many *m)
 			return j->stopping ? -EINTR : 0;
 		if (!j->stopping)
 			look_for_awaited(m);
+		if (m->left == 0) /* the last one could not be had */
+			break;
 		n = await(m, ready);
 		if (n < 0)
 			return n;
@@ -357,22 +371,27 @@ static json_t *names_json(const struct many *m)
 	return names;
 }
 
-/* Nothing moved for too long: those that never came are told by name. */
+/* Nothing moved for too long: those that could not be had until now are told by name. The exit code
+ * is that of the first ring with which something was wrong, if there is one. */
 static int judge_timeout(struct many *m)
 {
 	struct job *j = m->j;
-	int status = STATUS_TIMEOUT;
+	int status = m->status;
 
 	for (unsigned i = 0; i < m->n; i++) {
-		if (m->source[i].state != AWAITED)
+		const struct source *s = &m->source[i];
+		int told;
+
+		if (s->state != AWAITED)
 			continue;
-		j->s.ring = m->source[i].name;
-		status = open_error(&j->s, -ENOENT);
+		j->s.ring = s->name;
+		told = s->ring == NULL ? open_error(&j->s, -ENOENT)
+				       : ring_error(s->name, "become its consumer", -EBUSY);
+		status = status == STATUS_OK ? told : status;
 	}
-	if (status == STATUS_TIMEOUT)
-		say("nobody sent a record to any of the rings for %g s; see 'quoit peers'",
-		    (double)j->s.timeout_ns / 1e9);
-	return status;
+	say("nobody sent a record to any of the rings for %g s; see 'quoit peers'",
+	    (double)j->s.timeout_ns / 1e9);
+	return status == STATUS_OK ? STATUS_TIMEOUT : status;
 }
 
 static int run_open(struct many *m)

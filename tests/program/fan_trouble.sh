@@ -86,32 +86,18 @@ finish "$consumer"
 check "a ring that has a consumer is left out" 1 $?
 check_match "and told" "${names[0]}: cannot become its consumer: .* alive" "$(cat "$scratch/err")"
 check_same "the other was read" "$scratch/out" <(seq 1 5)
+# The same with --timeout, which passes after it was left out, or before.
+for timeout in 1.05 0.3; do
+	"$consume" -t $timeout --lines "${names[0]}" "${names[1]}" >"$scratch/out" 2>"$scratch/err"
+	check "-t $timeout: a ring that has a consumer is the exit code" 1 $?
+	check "-t $timeout: and told, once" 1 "$(grep -c "${names[0]}: cannot .* alive" "$scratch/err")"
+done
+"$consume" -t 0.3 --lines "${names[0]}" "${names[2]}" >"$scratch/out" 2>"$scratch/err"
+check "of several the first" 1 $?
+check "but each is told" "1 1" "$(for i in 0 2; do grep -c "${names[i]}: cannot" "$scratch/err"; done | paste -sd ' ')"
+
 kill "$other"
 finish "$other"
-
-# SIGTERM: what each ring has is written, though one is fed all the time and output is slow.
-three_rings
-seq 100001 101000 | "$produce" -q --create --lines "${names[1]}"
-start "$produce" -q --create -g 0 "${names[0]}"
-flood=$pid
-until_stat "${names[0]}" "$produced"
-mkfifo "$scratch/slow"
-exec 8<>"$scratch/slow" # or opening one end waits for the other
-start sh -c 'sleep 0.4; exec cat' <"$scratch/slow" >"$scratch/out"
-reader=$pid
-start "$consume" -q --remove --lines "${names[@]:0:2}" >"$scratch/slow"
-consumer=$pid
-exec 8>&-
-until_stat "${names[1]}" '"consumers":1'
-kill -TERM "$consumer"
-finish "$consumer"
-check "SIGTERM" 143 $?
-finish "$reader"
-check_same "all that was in the other ring has come" \
-	<(grep -ax '10[0-9]\{4\}' "$scratch/out") <(seq 100001 101000)
-there "${names[1]}"
-check "--remove is for streams that have ended" 0 $?
-finish "$flood"
 
 # A corrupt one: the others go on.
 three_rings
