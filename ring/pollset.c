@@ -198,7 +198,7 @@ int quoit_pollset_create(const struct quoit_pollset_options *opt, struct quoit_p
 	set->forks = forks;
 	pthread_mutex_init(&set->change, NULL);
 	atomic_init(&set->spin_ns, SPIN_FIRST_NS);
-	atomic_init(&set->swept_ns, quoit__now_ns());
+	set->swept_ns = quoit__now_ns();
 	r = make_parts(set);
 	if (r != 0) {
 		free_set(set);

@@ -67,8 +67,9 @@ struct quoit_pollset {
 
 	alignas(128) _Atomic uint32_t leader; /* a lock: who sleeps for all; see pollset_wait.c */
 	_Atomic uint32_t looped;              /* an event loop sleeps for all */
-	_Atomic int64_t swept_ns, answered_ns;
-	uint32_t sweeps;  /* the leader's, also this: */
+	_Atomic int64_t answered_ns;
+	int64_t swept_ns; /* the leader's, also these: */
+	uint32_t sweeps;
 	bool turned_away; /* hellos may have been lost since the last sweep */
 };
 

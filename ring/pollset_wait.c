@@ -23,9 +23,8 @@
 #define SPIN_MAX_NS 50000
 #define GLANCES     16
 #define BUSY_POLLS  16
-#define PROBES_MOST 256 /* members whose peers' locks are looked at in one sweep */
-/* Between two looks at everyone; a little less than a nap, so that each nap ends with one. */
-#define SWEEP_NS (SYNC_NAP_NS - 5000000)
+#define LOOKS_MOST  64          /* members that are looked at thoroughly in one sweep */
+#define SWEEP_NS    SYNC_NAP_NS /* between two looks at everyone: naps end with them */
 
 /* set->leader: nobody leads; somebody does; and others may stand in line. Whoever leads must not be
  * cancelled, or nobody ever leads again. */
@@ -110,15 +109,16 @@ static int64_t coarse_now_ns(void)
 }
 
 /* Look at one member, whether or not anybody marked it: a waker may have been killed before it did,
- * or its hello turned away. In turn, also at the locks of its peers. */
-static void sweep_member(struct quoit_pollset *set, struct quoit_member *m, bool peers)
+ * or its hello turned away. If time is up also at the locks of its peers, and in turn at all else
+ * that nobody tells of. */
+static void sweep_member(struct quoit_pollset *set, struct quoit_member *m, bool peers, bool all)
 {
 	/* A waker was on its way, who knows what with: also the end of a stream is no glance's. */
 	bool moved = m->armed && sync_moved(m->ep->sleeps_on, m->seq);
 	uint32_t index = m->index;
 	bool ready;
 
-	if (peers)
+	if (all || (peers && quoit__any_dead(m->ep->ring, &m->ep->lock, m->ep->id)))
 		ready = quoit__member_probe(m) != -EAGAIN;
 	else if (moved)
 		ready = quoit__member_look(m) != -EAGAIN;
@@ -138,9 +138,8 @@ static void sweep(struct quoit_pollset *set, bool peers)
 {
 	uint32_t words = atomic_load_explicit(&set->words, memory_order_relaxed);
 	uint32_t turn = peers ? set->sweeps++ : 0;
-	/* Each second one; of many, so many that a sweep makes no more than some 256 probes: a
-	 * probe is a few microseconds of system calls. */
-	uint32_t share = words / (PROBES_MOST / 64);
+	/* Each second one; of many, some LOOKS_MOST. */
+	uint32_t share = words / (LOOKS_MOST / 64);
 
 	share = share > 2 ? share : 2;
 
@@ -152,7 +151,7 @@ static void sweep(struct quoit_pollset *set, bool peers)
 		m = quoit__member_hold(set, i);
 		quoit__pollset_leave(set);
 		if (m != NULL)
-			sweep_member(set, m, peers && (i + turn) % share == 0);
+			sweep_member(set, m, peers, peers && (i + turn) % share == 0);
 	}
 }
 
@@ -163,14 +162,20 @@ static void drain(struct quoit_pollset *set)
 		set->turned_away = true;
 }
 
+/* Until the next sweep, counted from the last one and not from when a nap began: a set that is
+ * woken now and then hears of deaths as soon as one that is not. The caller leads. */
+static int64_t sweep_in_ns(const struct quoit_pollset *set)
+{
+	return set->swept_ns + SWEEP_NS - quoit__now_ns();
+}
+
 /* The caller leads. */
 static void upkeep(struct quoit_pollset *set)
 {
-	int64_t now = coarse_now_ns();
-	bool due = now - atomic_load_explicit(&set->swept_ns, memory_order_relaxed) >= SWEEP_NS;
+	bool due = sweep_in_ns(set) <= 0;
 
 	if (due)
-		atomic_store_explicit(&set->swept_ns, now, memory_order_relaxed);
+		set->swept_ns = quoit__now_ns();
 	else if (!set->turned_away)
 		return;
 	set->turned_away = false;
@@ -282,7 +287,7 @@ static unsigned spin(struct quoit_pollset *set, struct quoit_ready *ret, unsigne
 static int sleep_for_all(struct quoit_pollset *set, struct quoit_ready *ret, unsigned max,
 			 int64_t end, unsigned *ret_n)
 {
-	int64_t nap = end - quoit__now_ns();
+	int64_t nap, left;
 	int r = 0;
 
 	quoit__pollset_arm_all(set);
@@ -292,7 +297,10 @@ static int sleep_for_all(struct quoit_pollset *set, struct quoit_ready *ret, uns
 		quoit__pollset_arm_all(set);
 	*ret_n = quoit__pollset_take(set, ret, max);
 	if (*ret_n == 0 && !quoit__pollset_bits(set)) {
-		r = sync_pollable_wait(set->pollable, nap < SYNC_NAP_NS ? nap : SYNC_NAP_NS);
+		nap = sweep_in_ns(set);
+		left = end - quoit__now_ns();
+		nap = nap < left ? nap : left;
+		r = sync_pollable_wait(set->pollable, nap);
 		if (r == 0)
 			drain(set);
 	}
@@ -382,7 +390,7 @@ static int arm_loop(struct quoit_pollset *set)
 		atomic_store_explicit(&set->looped, 0, memory_order_relaxed);
 		sync_board_awake(set->board);
 	} else {
-		r = sync_pollable_arm(set->pollable, SYNC_NAP_NS);
+		r = sync_pollable_arm(set->pollable, sweep_in_ns(set));
 	}
 	let_next_lead(set);
 	return r;

@@ -62,6 +62,21 @@ unsigned quoit__reap_row(struct quoit *q, uint32_t id)
 	return redelivered;
 }
 
+/* Relaxed: whoever reaps looks again, under the lock. */
+static bool seems_dead(const struct quoit *q, const struct sync_lock *lock, uint32_t id)
+{
+	return atomic_load_explicit(&q->rows[id].state, memory_order_relaxed) != QUOIT__ROW_FREE &&
+	       sync_lock_held(lock, quoit__lock_index(id)) == 0;
+}
+
+bool quoit__any_dead(const struct quoit *q, const struct sync_lock *lock, uint32_t self)
+{
+	for (uint32_t i = 0; i < q->geo.peers; i++)
+		if (i != self && seems_dead(q, lock, i))
+			return true;
+	return false;
+}
+
 unsigned quoit__reap(struct quoit *q, const struct sync_lock *lock, uint32_t self,
 		     struct quoit_counters *ret_counters)
 {
@@ -70,9 +85,7 @@ unsigned quoit__reap(struct quoit *q, const struct sync_lock *lock, uint32_t sel
 	for (uint32_t i = 0; i < q->geo.peers; i++) {
 		struct quoit__row *row = &q->rows[i];
 
-		if (i == self ||
-		    atomic_load_explicit(&row->state, memory_order_relaxed) == QUOIT__ROW_FREE ||
-		    sync_lock_held(lock, quoit__lock_index(i)) != 0 ||
+		if (i == self || !seems_dead(q, lock, i) ||
 		    sync_lock_take(lock, quoit__lock_index(i)) != 0)
 			continue;
 		/* Under the lock: it may have been reaped since. */

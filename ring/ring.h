@@ -174,6 +174,8 @@ int quoit__lock_open(struct quoit *q, struct sync_lock *ret);
 void quoit__lock_close(struct sync_lock *l);
 /* Publish the counters that are not on the hot path. */
 void quoit__count_store(struct quoit__endpoint *ep);
+/* Does one of the others hold a row and no lock any more? Asks the kernel, changes nothing. */
+bool quoit__any_dead(const struct quoit *q, const struct sync_lock *lock, uint32_t self);
 /* ring/reap.c: reap every dead peer; returns how many. self is a row not to look at, or UINT32_MAX.
  */
 unsigned quoit__reap(struct quoit *q, const struct sync_lock *lock, uint32_t self,
