@@ -358,7 +358,7 @@ bool quoit__mpmc_lend_next(struct quoit_consumer *c, struct quoit_msg *ret_msg)
 	struct quoit__slot *slot = quoit__slot_at(q, ticket);
 	/* M1: pairs with the commit. */
 	uint64_t w = atomic_load_explicit(&slot->word, memory_order_acquire), desc;
-	struct quoit__loan *loan = &c->loan[0];
+	struct quoit__loan *loan = &c->loan[c->held];
 	uint32_t len;
 
 	if (w != quoit__word(turn, QUOIT__COMMITTED, 0))
@@ -385,7 +385,7 @@ bool quoit__mpmc_lend_next(struct quoit_consumer *c, struct quoit_msg *ret_msg)
 	loan->msg.len = len;
 	loan->msg.cookie = ticket;
 	loan->msg.type = (uint32_t)desc;
-	c->held = 1;
+	c->held++;
 	return true;
 }
 
@@ -412,12 +412,21 @@ int quoit__mpmc_recv(struct quoit_consumer *c, void *buf, uint32_t cap, struct q
 
 int quoit__mpmc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs, unsigned n)
 {
+	bool more = false;
 	int r = 1;
 
 	while (c->held < n && r == 1) {
 		struct quoit_msg msg;
 		struct taking t = {.msg = &msg};
 
+		if (quoit__mpmc_lend_next(c, &msg)) {
+			more = true;
+			continue;
+		}
+		/* The next slot is being written, as a rule: to look there thoroughly would take
+		 * its line away. */
+		if (more)
+			break;
 		r = take(c, &t);
 		if (r == 1)
 			c->loan[c->held++] = (struct quoit__loan){.slot = t.slot, .msg = msg};
@@ -434,29 +443,54 @@ int quoit__mpmc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs,
 	return (int)n;
 }
 
+/* The loan is over; it stays in our books. */
+static int settle(struct quoit_consumer *c, const struct quoit__loan *loan)
+{
+	const struct quoit_msg *msg = &loan->msg;
+	int r = give_back(c, loan->slot, msg->data, msg->len);
+
+	if (r == 0)
+		taken(c, msg->cookie, msg->len);
+	/* A producer may wait for the block. */
+	if (r == 0 && msg->data != loan->slot->payload)
+		tell_producers(c);
+	return r;
+}
+
+static void forget_loans(struct quoit_consumer *c, uint32_t first, uint32_t n)
+{
+	c->held -= n;
+	if (c->held != first)
+		memmove(&c->loan[first], &c->loan[first + n],
+			(c->held - first) * sizeof(c->loan[0]));
+}
+
 int quoit__mpmc_advance(struct quoit_consumer *c, const struct quoit_msg *msg)
 {
 	for (uint32_t i = 0; i < c->held; i++) {
-		struct quoit__loan *loan = &c->loan[i];
-		struct quoit__slot *slot = loan->slot;
-		uint64_t ticket = loan->msg.cookie;
-		uint32_t len = loan->msg.len;
-		int r;
+		struct quoit__loan loan = c->loan[i];
 
-		if (loan->msg.data != msg->data)
+		if (loan.msg.data != msg->data)
 			continue;
-		c->held--;
-		if (c->held != i)
-			memmove(loan, loan + 1, (c->held - i) * sizeof(*loan));
-		r = give_back(c, slot, msg->data, len);
-		if (r == 0)
-			taken(c, ticket, len);
-		/* A producer may wait for the block. */
-		if (r == 0 && msg->data != slot->payload)
-			tell_producers(c);
-		return r;
+		forget_loans(c, i, 1);
+		return settle(c, &loan);
 	}
 	return -EINVAL;
+}
+
+int quoit__mpmc_advance_batch(struct quoit_consumer *c, const struct quoit_msg *msgs, unsigned n)
+{
+	uint32_t k = 0;
+	int r = 0;
+
+	/* In the order in which they were lent: the books are moved up once. */
+	while (r == 0 && k < n && k < c->held && c->loan[k].msg.data == msgs[k].data)
+		r = settle(c, &c->loan[k++]);
+	if (k != 0)
+		forget_loans(c, 0, k);
+	for (; r == 0 && k < n; k++)
+		r = quoit__mpmc_advance(c, &msgs[k]);
+	return r;
 }
 
 bool quoit__mpmc_redelivered(struct quoit_consumer *c)

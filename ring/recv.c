@@ -79,15 +79,8 @@ int quoit_advance_batch(struct quoit_consumer *c, const struct quoit_msg *msgs, 
 		return c->ep.error;
 	if (n < 1 || n > QUOIT_BATCH_MAX || msgs == NULL)
 		return -EINVAL;
-	if (c->ep.ring->geo.kind == QUOIT_SPSC)
-		return quoit__spsc_advance_batch(c, msgs, n);
-	for (unsigned i = 0; i < n; i++) {
-		int r = quoit__mpmc_advance(c, &msgs[i]);
-
-		if (r != 0)
-			return r;
-	}
-	return 0;
+	return c->ep.ring->geo.kind == QUOIT_SPSC ? quoit__spsc_advance_batch(c, msgs, n)
+						  : quoit__mpmc_advance_batch(c, msgs, n);
 }
 
 static int recv_mpmc(struct quoit_consumer *c, void *buf, uint32_t cap, struct quoit_msg *ret_msg)

@@ -281,6 +281,7 @@ int quoit__mpmc_send_batch(struct quoit_producer *p, const struct quoit_msg *msg
 bool quoit__mpmc_nothing_left(const struct quoit *q);
 int quoit__mpmc_peek_batch(struct quoit_consumer *c, struct quoit_msg *ret_msgs, unsigned n);
 int quoit__mpmc_advance(struct quoit_consumer *c, const struct quoit_msg *msg);
+int quoit__mpmc_advance_batch(struct quoit_consumer *c, const struct quoit_msg *msgs, unsigned n);
 /* The record at our ticket, if it is committed and short; the hot path. */
 bool quoit__mpmc_recv_next(struct quoit_consumer *c, void *buf, uint32_t cap,
 			   struct quoit_msg *ret_msg);
