@@ -361,7 +361,7 @@ heap_charts() {
 				jq -r '[.system + " " + ({inplace: "in place", copy: "copying", heap: "heap, in place",
 					"heap-copy": "heap, copying"}[.mode]), .size, .median] | @tsv' |
 				lines "$kind rings, $placement" "bytes a record" "GB/s" \
-					"set logscale x 2; set yrange [0:*]" \
+					"set logscale x 2; set yrange [0:*]; set format x '%.0b%B'" \
 					"Gigabytes a second against the size of a record; $(where "$placement"). Higher is
 					better."
 		done
