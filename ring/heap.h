@@ -155,7 +155,7 @@ void quoit__arena_free(struct quoit__arena *a, uint64_t offset);
 /* Forget the arena; its units stay as they are. */
 void quoit__arena_drop(struct quoit__arena *a);
 
-/* ring/heap.c: a producer's side, called by the ring's kinds */
+/* ring/heap.c, ring/heap_blocks.c: a producer's side, called by the ring's kinds */
 
 /* For a record that only the heap takes: as quoit_reserve(), without looking at peers. */
 int quoit__heap_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload);

@@ -120,7 +120,7 @@ struct quoit_producer {
 	int64_t blocked_ns;
 	uint32_t claims;
 	struct quoit__claim claim[QUOIT__RESERVATIONS_MAX];
-	struct quoit__heap *heap; /* ring/heap.c; NULL until it is needed */
+	struct quoit__heap *heap; /* ring/heap_blocks.h; NULL until it is needed */
 };
 
 struct quoit_consumer {
