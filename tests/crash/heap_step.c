@@ -430,11 +430,22 @@ static void run(const struct operation *op)
 	       (unsigned long long)elsewhere);
 }
 
+static void list(void)
+{
+	for (size_t i = 0; i < TEST_COUNT(operations); i++)
+		for (int kind = QUOIT_SPSC; kind <= QUOIT_MPMC; kind++)
+			if (kind == QUOIT_MPMC || !operations[i].idle)
+				printf("%s %s%s\n", operations[i].name,
+				       quoit_kind_name((enum quoit_kind)kind),
+				       operations[i].by_name ? " long" : "");
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option table[] = {{"kind", 1, NULL, 'k'},  {"op", 1, NULL, 'o'},
 					      {"every", 1, NULL, 'e'}, {"from", 1, NULL, 'f'},
-					      {"to", 1, NULL, 't'},    {NULL, 0, NULL, 0}};
+					      {"to", 1, NULL, 't'},    {"list", 0, NULL, 'l'},
+					      {NULL, 0, NULL, 0}};
 	const char *wanted = NULL;
 	int o;
 
@@ -449,6 +460,8 @@ int main(int argc, char **argv)
 			options.from = (unsigned)atoi(optarg);
 		else if (o == 't')
 			options.to = (unsigned)atoi(optarg);
+		else if (o == 'l')
+			return list(), 0;
 		else
 			return 64;
 	}

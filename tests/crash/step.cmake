@@ -42,3 +42,7 @@ quoit_add_program_test(
 	crash-step-two-life crash crash_step_pairs --backend shm --points 3 --jobs 4
 	--first close-p,close-c,open-p,open-c,reap-p,reap-c,create,remove
 )
+# scripts/crash.sh, which runs all of it.
+quoit_add_program_test(
+	crash-tables crash bash ${CMAKE_CURRENT_LIST_DIR}/tables.sh ${PROJECT_BINARY_DIR}
+)
