@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Hostile segments and hostile peers: every kept input, and made-up ones. By hand, for TARGET attach,
-# image, liar, mutate or pollset: fuzz_TARGET --rounds 1000000 --seed N, or, configured with clang and
-# -DQUOIT_FUZZER=ON, libfuzzer_TARGET CORPUS tests/fuzz/seeds/TARGET.
+# between, image, liar, mutate or pollset: fuzz_TARGET --rounds 1000000 --seed N, or, configured with
+# clang and -DQUOIT_FUZZER=ON, libfuzzer_TARGET CORPUS tests/fuzz/seeds/TARGET.
 
 # Everything that is mapped lies between guard pages: see harness.h.
 foreach(source ${sources})
@@ -39,8 +39,15 @@ endfunction()
 # There is nothing in it for the thread sanitizer, and that takes the guard pages' place.
 if(NOT QUOIT_SANITIZE STREQUAL thread)
 	quoit_fuzz_tests(attach 20000 1 2 3)
+	quoit_fuzz_tests(between 600 1 2)
 	quoit_fuzz_tests(image 1000 1 2)
 	quoit_fuzz_tests(liar 1000 1 2)
 	quoit_fuzz_tests(mutate 150 1)
 	quoit_fuzz_tests(pollset 500 1 2)
+	# One of so many of all: a few of each call. More by hand.
+	set(every 5003)
+	if(QUOIT_SANITIZE)
+		set(every 20011)
+	endif()
+	quoit_add_program_test(fuzz-between-every fuzz fuzz_between --every ${every})
 endif()

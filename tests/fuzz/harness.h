@@ -48,8 +48,14 @@ int __wrap_shmdt(const void *at);
 struct guarded {
 	unsigned char *at; /* NULL: none */
 	size_t size;
+	int prot;
 };
 static struct guarded guarded[256];
+
+/* For a target that watches them: what is called when one has been made, and when the harness
+ * itself begins to look into one, or has ended to. */
+static void (*guarded_made)(struct guarded *g);
+static void (*guarded_aside)(bool aside);
 
 static size_t whole_pages(size_t size)
 {
@@ -70,7 +76,7 @@ static struct guarded *guarded_room(size_t size)
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (room == MAP_FAILED)
 		return NULL;
-	*g = (struct guarded){(unsigned char *)room + HARNESS_PAGE, size};
+	*g = (struct guarded){(unsigned char *)room + HARNESS_PAGE, size, PROT_READ | PROT_WRITE};
 	return g;
 }
 
@@ -96,8 +102,11 @@ static void *filled(struct guarded *g, const void *p)
 {
 	int error = errno;
 
-	if (p != MAP_FAILED)
+	if (p != MAP_FAILED) {
+		if (guarded_made != NULL)
+			guarded_made(g);
 		return g->at;
+	}
 	free_room(g);
 	errno = error;
 	return MAP_FAILED;
@@ -109,6 +118,7 @@ void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offs
 
 	if (g == NULL)
 		return __real_mmap(at, size, prot, flags, fd, offset);
+	g->prot = prot;
 	return filled(g, __real_mmap(g->at, size, prot, flags | MAP_FIXED, fd, offset));
 }
 
@@ -157,14 +167,22 @@ static unsigned char *harness_buffer(size_t size)
 	return end - size;
 }
 
+static void __attribute__((unused)) harness_aside(bool aside)
+{
+	if (guarded_aside != NULL)
+		guarded_aside(aside);
+}
+
 /* What is said to be there must be readable. */
 static void harness_touch(const void *data, size_t len)
 {
 	const volatile unsigned char *p = data;
 	unsigned sum = 0;
 
+	harness_aside(true);
 	for (size_t i = 0; i < len; i++)
 		sum += p[i];
+	harness_aside(false);
 	(void)sum;
 }
 
