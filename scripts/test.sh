@@ -70,7 +70,7 @@ tell_skipped() {
 	done < <(sed -n 's/^[[:space:]]*[0-9]* - \(.*\) (Skipped)$/\1/p' "$2")
 	awk -v preset="$1" '
 		/^[0-9]+\/[0-9]+ Testing: / { name = $3 }
-		/^\[SKIP\] / { sub(/^\[SKIP\] /, ""); print preset ": skipped in " name ": " $0 }
+		/^\[SKIP\] / && !/Test is disabled$/ { sub(/^\[SKIP\] /, ""); print preset ": skipped in " name ": " $0 }
 		/^skipped: / { sub(/^skipped: /, ""); print preset ": skipped in " name ": " $0 }
 	' "$build/Testing/Temporary/LastTest.log"
 }

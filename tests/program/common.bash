@@ -93,6 +93,14 @@ check_match() {
 	fi
 }
 
+# ends_with STATUS WHAT COMMAND...: within 10 s.
+ends_with() {
+	local want=$1 what=$2
+	shift 2
+	timeout 10 "$@" >"$scratch/out" 2>"$scratch/err" </dev/null
+	check "$what: exit code" "$want" $?
+}
+
 # check_same WHAT FILE FILE
 check_same() {
 	check "$1" "$(sha256sum <"$2")" "$(sha256sum <"$3")"

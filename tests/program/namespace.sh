@@ -28,7 +28,9 @@ inside() {
 }
 
 key=$((0x53000000 + $$))
-for name in "shm:$tag" "sysv:$key" "file:$scratch/ring"; do
+names=("shm:$tag" "sysv:$key" "file:$scratch/ring")
+[[ ${2-} != from-inside ]] || names=() # only the last part
+for name in "${names[@]}"; do
 	for kind in spsc mpmc; do
 		[[ $kind-$name == spsc-file:* ]] && continue # as shm, which is a file too
 		what="$kind ${name%%:*}"

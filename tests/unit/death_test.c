@@ -163,6 +163,43 @@ Test(death, of_one_producer_does_not_end_the_stream_of_another)
 	test_rig_close(&rig);
 }
 
+/* Each role: one dies, another closes before anybody else has looked. The death comes first. */
+Test(death, of_a_producer_is_told_before_the_end_that_another_makes_by_closing)
+{
+	struct quoit_options opt = test_options(QUOIT_MPMC);
+	struct victim v = {.count = 3};
+	struct test_rig rig;
+	struct taken t;
+
+	test_rig_open(&rig, QUOIT_SHM, &opt);
+	v.name = rig.r.name;
+	start_and_kill(victim_producer, &v);
+	quoit_producer_close(rig.p);
+	rig.p = NULL;
+	t = take_all(rig.c, 0);
+	cr_expect_eq(t.count, 3);
+	cr_expect_eq(t.deaths, 1);
+	cr_expect_eq(t.last, 0, "then the end, for nobody is left: %d", t.last);
+	test_rig_close(&rig);
+}
+
+Test(death, of_a_consumer_is_no_news_once_another_has_closed_after_it)
+{
+	struct quoit_options opt = test_options(QUOIT_MPMC);
+	struct victim v = {.hold = 0};
+	struct test_rig rig;
+
+	test_rig_open(&rig, QUOIT_SHM, &opt);
+	v.name = rig.r.name;
+	start_and_kill(victim_consumer, &v);
+	quoit_consumer_close(rig.c);
+	rig.c = NULL;
+	while (test_put(rig.p, 1) == 0)
+		;
+	cr_expect_eq(test_put(rig.p, 1), -EPIPE, "the last one closed");
+	test_rig_close(&rig);
+}
+
 Test(death, of_a_producer_lets_a_successor_open_at_once_and_go_on)
 {
 	for (unsigned i = 0; i < TEST_COUNT(test_backends); i++) {

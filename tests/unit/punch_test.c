@@ -110,7 +110,7 @@ static void expect_a_consumer_to_be_told(enum quoit_backend backend, enum quoit_
 	else
 		punch_records(&r);
 	atomic_store(&w->go, 1);
-	cr_expect_eq(test_wait(pid), 0, "%s %s %s %s", quoit_backend_name(backend),
+	cr_assert_eq(test_wait(pid), 0, "%s %s %s %s", quoit_backend_name(backend),
 		     quoit_kind_name(kind), quoit_wait_name(wait), header ? "header" : "records");
 	quoit_producer_close(p);
 	drop(&r);
@@ -171,7 +171,7 @@ static void expect_a_producer_to_be_told(enum quoit_backend backend, enum quoit_
 	else
 		punch_records(&r);
 	atomic_store(&w->go, 1);
-	cr_expect_eq(test_wait(pid), 0, "%s %s %s %s", quoit_backend_name(backend),
+	cr_assert_eq(test_wait(pid), 0, "%s %s %s %s", quoit_backend_name(backend),
 		     quoit_kind_name(kind), quoit_wait_name(wait), header ? "header" : "records");
 	drop(&r);
 	munmap(w, sizeof(*w));
