@@ -89,14 +89,18 @@ check_same "lines: all are there, once" "$scratch/lines" "$scratch/out"
 for kind in spsc mpmc; do
 	# A crash is not taken for the end of the stream.
 	new_ring
-	start "$produce" -q --create --kind $kind -g 0 --rate 10k "$ring"
+	start "$produce" -q --create --kind $kind -g 0 --verify --rate 10k "$ring"
 	producer=$pid
-	start "$consume" -t 20 --discard "$ring" 2>"$scratch/err"
+	start "$consume" -t 20 --verify --discard --summary "$scratch/summary" "$ring" 2>"$scratch/err"
 	consumer=$pid
 	until_stat "$ring" "$consumed"
 	kill -KILL "$producer"
 	finish "$consumer"
 	check "$kind: a dead producer is exit code 8" 8 $?
+	# Its count is one behind at worst, when it was killed between a commit and counting it.
+	read=$(number "$scratch/summary" records) sent=$(records_in "$ring")
+	check "$kind: all that it had committed has been read, $read of $sent" 1 \
+		$((sent > 0 && (read == sent || read == sent + 1)))
 	check_match "$kind: and the message says so" "the producer died before the end of its stream" \
 		"$(cat "$scratch/err")"
 

@@ -178,6 +178,10 @@ for way in round-robin copy; do
 	finish "${readers[2]}"
 	[[ $way == copy ]] &&
 		check_same "$way: and the same of it" "$scratch/out.1" "$scratch/out.2"
+	for i in 1 2; do
+		check "$way: all that ring $i was sent was read, once" "$(records_in "${names[i]}")" \
+			"$(wc -l <"$scratch/out.$i")"
+	done
 	finish "${readers[0]}"
 done
 
