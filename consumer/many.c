@@ -402,14 +402,15 @@ static int run_open(struct many *m)
 	int rc = consume_many(m), status = m->status;
 
 	report_stop(&j->report);
-	j->report.more = m->n - 1;
-	j->s.ring = m->source[0].name;
-	j->report.ring = m->source[0].ring;
 	json_object_set_new(extra, "rings", names_json(m));
 	if (rc == -ETIMEDOUT)
 		status = judge_timeout(m);
 	else if (rc != 0)
 		status = judge(j, rc);
+	/* The summary names the first, whether it came or not. */
+	j->report.more = m->n - 1;
+	j->s.ring = m->source[0].name;
+	j->report.ring = m->source[0].ring;
 	close_sources(m, &counters);
 	m->set = NULL;
 	status = verdict(j, status, extra);

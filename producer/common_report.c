@@ -146,9 +146,9 @@ static json_t *to_json(const struct report *r, const struct quoit_info *info, do
 		       const struct quoit_counters *own, int status)
 {
 	json_t *object = json_pack(
-		"{s:i, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:f, s:f, s:f, s:o}", "schema", 1,
+		"{s:i, s:s, s:s, s:s, s:s*, s:i, s:I, s:I, s:f, s:f, s:f, s:o}", "schema", 1,
 		"program", program, "version", quoit_version(), "ring", info->name, "kind",
-		info->kind == 0 ? "" : quoit_kind_name((enum quoit_kind)info->kind), "status",
+		info->kind == 0 ? NULL : quoit_kind_name((enum quoit_kind)info->kind), "status",
 		status, "records", (json_int_t)r->records, "bytes", (json_int_t)r->bytes, "seconds",
 		seconds, "bytes_per_second", seconds > 0 ? (double)r->bytes / seconds : 0,
 		"records_per_second", seconds > 0 ? (double)r->records / seconds : 0, "counters",

@@ -36,6 +36,7 @@ struct fan {
 	struct target *target;
 	unsigned n, left;
 	int status; /* of the first that was left out for a bad reason */
+	bool stuck; /* --timeout has passed for the one ring that j->info is about */
 	void *scratch;
 };
 
@@ -164,8 +165,14 @@ static int send_to(struct job *j, struct target *t, const void *data, uint32_t l
 			rc = target_trouble(j, t, rc);
 		else if (put_stopped(j))
 			return -EINTR;
+		else if (now_ns() >= give_up)
+			rc = -ETIMEDOUT;
 		else
-			rc = now_ns() >= give_up ? -ETIMEDOUT : 0;
+			rc = 0;
+		if (rc == -ETIMEDOUT) {
+			j->info = t->info; /* for the message */
+			j->fan->stuck = true;
+		}
 		if (rc != 0)
 			return rc;
 	}
@@ -329,6 +336,30 @@ static int wait_until(struct job *j, int64_t until, bool left)
 	return 0;
 }
 
+/* The same for as long as somebody takes something: --timeout is about standstill. */
+static int drain_patiently(struct job *j)
+{
+	uint64_t before, consumers;
+	int rc;
+
+	do {
+		before = in_rings(j->fan, &consumers);
+		rc = wait_until(j, deadline_after(j->s.timeout_ns), false);
+	} while (rc == -ETIMEDOUT && in_rings(j->fan, &consumers) != before);
+	return rc;
+}
+
+static int judge_fan(struct job *j, int rc)
+{
+	if (rc == 0)
+		return j->fan->status;
+	if (rc != -ETIMEDOUT || j->fan->stuck)
+		return judge(j, rc);
+	say("nobody took a record from any of the rings for %g s; see 'quoit peers'",
+	    (double)j->s.timeout_ns / 1e9);
+	return STATUS_TIMEOUT;
+}
+
 static void close_targets(struct fan *f, struct quoit_counters *ret_sum)
 {
 	for (unsigned i = 0; i < f->n && f->target != NULL; i++) {
@@ -363,8 +394,8 @@ static int run_open(struct job *j)
 	if (rc == -EINTR && stop_signal == SIGTERM)
 		drained = wait_until(j, put_drain_until(j), false);
 	else if (rc == 0 && j->s.remove)
-		rc = drained = wait_until(j, deadline_after(j->s.timeout_ns), false);
-	status = rc != 0 ? judge(j, rc) : f->status;
+		rc = drained = drain_patiently(j);
+	status = judge_fan(j, rc);
 	if (drained != 0 && !j->s.quiet)
 		say("not everything was taken: %s", quoit_strerror(drained));
 	close_targets(f, &counters);

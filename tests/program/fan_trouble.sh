@@ -67,6 +67,8 @@ echo hello | "$produce" -q --create --lines "${names[1]}"
 check "--timeout when a ring does not appear" 3 $?
 check "each is told" 2 "$(grep -c "cannot attach to the ring: no such ring" "$scratch/err")"
 check "the others were read" hello "$(cat "$scratch/out")"
+"$consume" -t 0.1 "${names[0]}" "${names[2]}" 2>"$scratch/err" >/dev/null
+check_match "the summary names the first" "${names[0]} and 1 more: 0 bytes" "$(tail -n 1 "$scratch/err")"
 start "$consume" -q --lines "${names[0]}" "${names[1]}" >/dev/null 2>&1
 consumer=$pid
 until_stat "${names[1]}" '"consumers":1'
@@ -207,6 +209,38 @@ for way in round-robin copy hash; do
 				<( (cat "$scratch/long"; seq 1 20) | sort)
 		fi
 	done
+done
+
+# --timeout is about standstill, also at the end, and names what stands still.
+three_rings
+for name in "${names[@]:0:2}"; do
+	"$bin/quoit" create -q --persistent --size 4K "$name"
+done
+start "$produce" -q -t 0.4 --fan-out copy --remove --lines "${names[@]:0:2}" < <(seq 1 4)
+for i in 1 2 3 4; do
+	sleep 0.2
+	for name in "${names[@]:0:2}"; do
+		"$consume" -q -t 20 --count 1 --discard "$name"
+	done
+done
+until_true eval '! there "${names[0]}"'
+check "a slow consumer is waited for by --remove" 0 $?
+for way in copy round-robin; do
+	three_rings
+	for name in "${names[@]:0:2}"; do
+		"$bin/quoit" create -q --size 4K "$name"
+	done
+	start "$consume" -q --discard "${names[1]}"
+	consumer=$pid
+	until_stat "${names[1]}" '"consumers":1'
+	[[ $way == round-robin ]] && kill -STOP "$consumer"
+	seq 1 100000 | "$produce" -t 0.3 --fan-out $way --lines "${names[@]:0:2}" 2>"$scratch/err"
+	check "$way: --timeout" 7 $?
+	said=${names[0]}": nobody took a record for 0.3 s"
+	[[ $way == round-robin ]] && said="nobody took a record from any of the rings for 0.3 s"
+	check_match "$way: it is told of what" "$said" "$(cat "$scratch/err")"
+	[[ $way == round-robin ]] && kill -CONT "$consumer"
+	finish "$consumer"
 done
 
 # ---- rings that cannot all be had -------------------------------------------------------------
