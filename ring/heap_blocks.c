@@ -26,19 +26,22 @@
 
 /* ---- blocks --------------------------------------------------------------------------------- */
 
-/* Runs of units for what fills them well, the arena for the rest. jemalloc rounds large sizes up by
- * as much as a fifth, and a page more: a block of the whole section could never be had from it. */
 static uint32_t units_for(const struct quoit *q, uint32_t len)
 {
-	uint64_t unit = q->geo.heap_unit, units = (len + unit - 1) / unit;
-
-	return units * unit - len <= len / 8 ? (uint32_t)units : 0;
+	return (uint32_t)((len + q->geo.heap_unit - 1) / q->geo.heap_unit);
 }
 
-static int run_find(struct quoit_producer *p, uint32_t units, struct quoit__block *b)
+/* Runs of units for what fills them well, the arena for the rest. jemalloc rounds large sizes up by
+ * as much as a fifth, and a page more: a block of the whole section could never be had from it. */
+static bool fills_units(const struct quoit *q, uint32_t len)
+{
+	return units_for(q, len) * q->geo.heap_unit - len <= len / 8;
+}
+
+static int run_find(struct quoit_producer *p, struct quoit__block *b)
 {
 	struct quoit__heap *heap = p->heap;
-	uint32_t first;
+	uint32_t units = units_for(p->ep.ring, b->len), first;
 
 	b->run = true;
 	b->serial = quoit__holding_serial(heap->holding);
@@ -92,11 +95,18 @@ static int arena_find(struct quoit_producer *p, struct quoit__block *b)
 
 static int block_find(struct quoit_producer *p, uint32_t len, struct quoit__block *ret)
 {
+	bool fills = fills_units(p->ep.ring, len);
+	struct quoit__heap *heap = p->heap;
 	struct quoit__block b = {.len = len};
-	uint32_t units = units_for(p->ep.ring, len);
-	int r = units != 0 ? run_find(p, units, &b) : arena_find(p, &b);
+	int r = 0;
 
-	if (quoit__holding_contradicted(p->heap->holding))
+	if (!fills && !heap->no_arena) {
+		r = arena_find(p, &b);
+		heap->no_arena = r == -ENOTSUP;
+	}
+	if (fills || heap->no_arena)
+		r = run_find(p, &b);
+	if (quoit__holding_contradicted(heap->holding))
 		return quoit__producer_fail(p, -EBADMSG);
 	if (r == 0)
 		*ret = b;

@@ -8,6 +8,7 @@
 struct quoit__heap {
 	struct quoit__holding *holding;
 	struct quoit__arena *arena; /* NULL until needed */
+	bool no_arena;              /* there is no jemalloc: whole units for everything */
 	uint32_t hint;              /* where to look for units */
 	uint32_t n_reserved;
 	struct quoit__block reserved[QUOIT__RESERVATIONS_MAX]; /* SPSC: one at most */
@@ -27,8 +28,8 @@ static inline uint64_t quoit__arena_of(const struct quoit__heap *heap)
 	return heap->arena != NULL ? quoit__arena_serial(heap->arena) : 0;
 }
 
-/* A block; 0, -EAGAIN, -ENOTSUP, -ENOMEM, -EBADMSG. Looks for what has come back first at a few
- * blocks, and if that does not do everywhere. */
+/* A block; 0, -EAGAIN, -ENOMEM, -EBADMSG. Looks for what has come back first at a few blocks, and
+ * if that does not do everywhere. */
 int quoit__block_new(struct quoit_producer *p, uint32_t len, struct quoit__block *ret);
 /* It has not been committed. */
 void quoit__block_discard(struct quoit_producer *p, const struct quoit__block *b);

@@ -55,3 +55,19 @@ expect env LD_LIBRARY_PATH="$libdir" "$work/pc_shared"
 	$(pkg-config --static --cflags --libs quoit)
 expect "$work/pc_static"
 [[ $("$work/pc_static") == *" $version" ]] || fail "quoit.pc says $version, the library does not"
+
+# Programs without jemalloc are told nothing of it, and can do all the same; with it small records
+# of a heap share units. A linker may drop what the program itself does not refer to.
+[[ $(pkg-config --static --libs quoit) != *jemalloc* ]] || fail "quoit.pc brings a malloc along"
+export LD_LIBRARY_PATH=$libdir
+for jemalloc in "" "-Wl,--no-as-needed -ljemalloc"; do
+	# shellcheck disable=SC2046,SC2086
+	"$cc" -std=c11 "$here/project/heap.c" -o "$work/heap" $(pkg-config --cflags --libs quoit) $jemalloc
+	said=$("$work/heap") || fail "heap ${jemalloc:-without jemalloc}: $said"
+	echo "ok: heap ${jemalloc:-without jemalloc}: $said records"
+	if [[ -z $jemalloc ]]; then
+		((said == 16)) || fail "16 units take 16 records, not $said"
+	else
+		((said > 250)) || fail "jemalloc is not used: $said records"
+	fi
+done

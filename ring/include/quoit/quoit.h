@@ -260,7 +260,8 @@ struct quoit_heap_stats {
 	uint32_t unit;     /* bytes that change owners together */
 	uint64_t total;    /* bytes; 0: the ring has no heap */
 	uint64_t free;     /* anybody's to take */
-	uint64_t used;     /* units of producers that are open, or died and were not reaped yet */
+	uint64_t used;     /* units of producers that are open, or died and were not reaped yet;
+			      also those that were read and their producer has not looked for yet */
 	uint64_t orphaned; /* units whose owner has gone; when their last record has been taken they
 			      are freed by a producer that finds no room, or quoit_repair() */
 	uint64_t largest;  /* longest stretch of free units; less than .free: fragmented */
@@ -321,15 +322,16 @@ QUOIT_API uint32_t quoit_consumer_id(const struct quoit_consumer *c);
  * next call that needs some: a producer that idles keeps until then what has been taken meanwhile.
  * If it closes or dies, its blocks stay until their records have been taken; after that the next
  * producer that finds no room frees them.
- * Blocks are allocated by jemalloc (5.3 or later), with all its bookkeeping in private memory: link
- * producers of such rings with -ljemalloc, or have -ENOTSUP where a block is not a whole number of
- * units. Consumers do not need it.
+ * Link producers of such rings with -ljemalloc (5.3 or later), or with -Wl,--no-as-needed before it
+ * if they call no malloc() themselves: it then allocates what is smaller than a unit
+ * (quoit_info.heap_unit), with all its bookkeeping in private memory. Without it each such record
+ * takes whole units, at least 64 KiB. Consumers do not need it.
  */
 
 /**
  * Room for a record of up to len bytes at *ret_payload, in the ring or its heap. -EAGAIN full;
- * -EMSGSIZE larger than quoit_info.max_record; -EBUSY MPMC: too many reservations. In the heap:
- * -ENOTSUP no jemalloc, -ENOMEM.
+ * -EMSGSIZE larger than quoit_info.max_record; -EBUSY MPMC: too many reservations; -ENOMEM in the
+ * heap, for its bookkeeping.
  */
 static inline int quoit_reserve(struct quoit_producer *p, uint32_t len, void **ret_payload);
 /**
