@@ -88,7 +88,7 @@ static void check_unit(const struct quoit_inspect *v, struct quoit__report *r, u
 	else if (owner >= v->geo.peers)
 		quoit__problem(r, QUOIT__CORRUPT, at,
 			       "heap: unit %" PRIu64 ": owner %" PRIu32 " is none", i, owner);
-	else if (quoit__unit_state(w) == QUOIT__UNIT_OWNED &&
+	else if (quoit__unit_has_owner(w) &&
 		 atomic_load_explicit(&v->rows[owner].state, memory_order_acquire) ==
 			 QUOIT__ROW_FREE &&
 		 atomic_load_explicit(&v->units[i], memory_order_relaxed) == w)

@@ -48,6 +48,13 @@ static inline uint32_t quoit__unit_owner(uint64_t word)
 	return (uint32_t)(word >> 4 & 0xffff);
 }
 
+/* Does a row have it: that of a producer which is there, or not reaped yet? */
+static inline bool quoit__unit_has_owner(uint64_t word)
+{
+	return quoit__unit_state(word) == QUOIT__UNIT_OWNED ||
+	       quoit__unit_state(word) == QUOIT__UNIT_LENT;
+}
+
 /* The same generation in another state. */
 static inline uint64_t quoit__unit_word(uint64_t word, enum quoit__unit_state state, uint32_t owner)
 {

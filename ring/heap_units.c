@@ -229,12 +229,6 @@ int quoit__heap_walk(const struct quoit *q, quoit__heap_fn *fn, void *arg)
 
 /* ---- orphans -------------------------------------------------------------------------------- */
 
-static bool has_owner(uint64_t w)
-{
-	return quoit__unit_state(w) == QUOIT__UNIT_OWNED ||
-	       quoit__unit_state(w) == QUOIT__UNIT_LENT;
-}
-
 unsigned quoit__heap_orphan(const struct quoit *q, uint32_t row)
 {
 	unsigned n = 0;
@@ -242,7 +236,7 @@ unsigned quoit__heap_orphan(const struct quoit *q, uint32_t row)
 	for (uint32_t i = 0; q->units != NULL && i < units_of(q); i++) {
 		uint64_t w = atomic_load_explicit(&q->units[i], memory_order_relaxed);
 
-		if (!has_owner(w) || quoit__unit_owner(w) != row)
+		if (!quoit__unit_has_owner(w) || quoit__unit_owner(w) != row)
 			continue;
 		/* H2: the owner's slots have been given back; pairs with the sweep. */
 		n += atomic_compare_exchange_strong_explicit(

@@ -147,7 +147,7 @@ static void mend_units(const struct quoit_inspect *v, struct quoit *q, const str
 		uint64_t w = atomic_load_explicit(&v->units[i], memory_order_acquire);
 		uint32_t owner = quoit__unit_owner(w);
 
-		if (quoit__unit_state(w) == QUOIT__UNIT_OWNED && owner < v->geo.peers &&
+		if (quoit__unit_has_owner(w) && owner < v->geo.peers &&
 		    atomic_load_explicit(&v->rows[owner].state, memory_order_acquire) ==
 			    QUOIT__ROW_FREE)
 			found[owner]++;

@@ -85,7 +85,7 @@ static void print_heap(const struct quoit_heap_stats *h)
 	 table_cell(t, meaning))
 	putchar('\n');
 	LINE("total", h->total, "of the section");
-	LINE("used", h->used, "owned by producers");
+	LINE("used", h->used, "owned by producers, read or not");
 	LINE("free", h->free, "anybody's to take");
 	LINE("largest", h->largest, "longest stretch of free ones");
 	LINE("orphaned", h->orphaned, "left by producers that have gone, until it is swept");

@@ -223,8 +223,9 @@ Test(heap_death, units_of_a_row_that_is_free_are_found_and_mended)
 
 	test_ring_make(&r, QUOIT_SHM, &o);
 	atomic_store(&r.q->units[2], quoit__unit_word(0, QUOIT__UNIT_OWNED, 3));
+	atomic_store(&r.q->units[3], quoit__unit_word(0, QUOIT__UNIT_LENT, 3));
 	MUST(quoit_inspect_open(r.name, NULL, NULL, &v) == 0);
-	cr_expect_eq(quoit_inspect_check(v, NULL, NULL), 1);
+	cr_expect_eq(quoit_inspect_check(v, NULL, NULL), 2);
 	cr_expect_eq(quoit_repair(r.name, 0, NULL, NULL), 2, "orphaned, and freed");
 	cr_expect_eq(quoit_inspect_check(v, NULL, NULL), 0);
 	cr_expect_eq(heap_stats(r.q).free, 4 * UNIT);
@@ -285,6 +286,27 @@ Test(heap_death, an_idle_producer_keeps_nothing_that_was_taken)
 	quoit_producer_close(other);
 	cr_expect(heap_whole(rig.p, 16));
 	test_rig_close(&rig);
+}
+
+/* And of use to itself: what it sends later takes no more units than that needs. */
+Test(heap_death, a_producer_that_goes_on_gives_back_what_was_taken)
+{
+	EACH_KIND(kind)
+	{
+		struct test_rig rig = heap_rig(kind, 32);
+		uint64_t n;
+
+		for (n = 0; n < 100; n++)
+			cr_assert_eq(heap_put(rig.p, 9000, n), 0);
+		cr_assert_eq(drain(rig.c, 9000, 0), n);
+		cr_expect_geq(heap_stats(rig.r.q).used, 14 * UNIT, "nobody has looked");
+		for (uint64_t end = n + 40; n < end; n++) {
+			cr_assert_eq(heap_put(rig.p, 9000, n), 0);
+			cr_assert(heap_take(rig.c, 9000, n));
+		}
+		cr_expect_leq(heap_stats(rig.r.q).used, 2 * UNIT);
+		test_rig_close(&rig);
+	}
 }
 
 /* The same while some of it is still out, or only reserved: that stays, and is whole. */
