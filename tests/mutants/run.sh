@@ -166,7 +166,7 @@ make() {
 
 # run LOG PROGRAM [ARG]...: its exit code; 137 if it took too long. In a session of its own.
 run() {
-	local log=$1 code pid
+	local log=$1 code pid pids
 	shift
 	# shellcheck disable=SC2016
 	(cd "$root" && exec setsid timeout -s KILL "$limit" \
@@ -174,10 +174,12 @@ run() {
 	group=$!
 	wait "$group" 2>/dev/null
 	code=$?
+	# Rings that it has left, or one of its processes that hang, which have its number in their names.
+	mapfile -t pids < <(cat "$work/pid" && pgrep -s "$group")
 	end_group
-	# Rings that it has left, which have its number in their names.
-	pid=$(<"$work/pid")
-	rm -f /dev/shm/quoit.qtest-"$pid"-* /dev/shm/quoit.qtest-set-"$pid"-* /tmp/qtest-"$pid"-*
+	for pid in "${pids[@]}"; do
+		rm -rf /dev/shm/quoit.qtest-"$pid"-* /dev/shm/quoit.qtest-set-"$pid"-* /tmp/qtest-"$pid"-*
+	done
 	echo "exit $code" >>"$log"
 	return "$code"
 }
