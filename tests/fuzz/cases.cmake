@@ -47,7 +47,7 @@ if(NOT QUOIT_SANITIZE STREQUAL thread)
 	# One of so many of all: a few of each call. More by hand.
 	set(every 5003)
 	if(QUOIT_SANITIZE)
-		set(every 20011)
+		set(every 9001)
 	endif()
 	quoit_add_program_test(fuzz-between-every fuzz fuzz_between --every ${every})
 endif()

@@ -157,9 +157,10 @@ make() {
 		# shellcheck disable=SC2086
 		compile "$tree" "$file" "$test" -UNDEBUG $more || return 1
 	fi
+	[[ $program != unit_* ]] || more+=" $criterion"
 	# shellcheck disable=SC2086
-	"$compiler" $flags $more ${link[$program]-} "$test" "${objs[@]}" "$archive" $libraries \
-		${link[$program]+$jemalloc} $([[ $program != unit_* ]] || echo "$criterion") -o "$tree/$program" >"$tree/link.log" 2>&1 && return 0
+	"$compiler" $flags ${link[$program]-} "$test" "${objs[@]}" "$archive" $libraries $more \
+		${link[$program]+$jemalloc} -o "$tree/$program" >"$tree/link.log" 2>&1 && return 0
 	why="$program does not link: $(tail -n 1 "$tree/link.log")"
 	return 1
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ring/heap.h"
 #include "rings.h"
 #include "sync/backend.h"
 
@@ -16,7 +17,7 @@
 static_assert(sizeof(struct own) <= OWN_SIZE && DATA + 256 <= SHARED_SIZE, "room");
 
 unsigned faults;
-bool waits, counts;
+bool waits, counts, lives;
 int64_t clock_step;
 
 /* ---- making --------------------------------------------------------------------------------- */
@@ -32,6 +33,7 @@ void ring_make(enum quoit_kind kind, uint64_t size, uint64_t start)
 	struct quoit *q = &OWN->q;
 	struct quoit__geometry *g = &q->geo;
 
+	lives = false;
 	own_used = (sizeof(struct own) + 15) & ~(size_t)15;
 	q->header = (void *)world.shared;
 	q->control = (void *)(world.shared + CONTROL);
@@ -114,6 +116,8 @@ void consumer_make(unsigned i, unsigned row)
 #define POSITION(row)                                                                              \
 	(TABLE + (row) * sizeof(struct quoit__row) + offsetof(struct quoit__row, position))
 
+#define STATE (TABLE + offsetof(struct quoit__row, state))
+
 static bool in_event(size_t offset, size_t event)
 {
 	return offset == event || offset == event + offsetof(struct quoit__event, backends);
@@ -138,6 +142,8 @@ bool is_explored(size_t offset)
 		return true;
 	if (counts && in_count(offset))
 		return true;
+	if (lives && (offset == STATE || offset == AT(produced) || offset == AT(producer_deaths)))
+		return true;
 	if (g->kind == QUOIT_SPSC)
 		return offset == AT(head) || offset == POSITION(1); /* the other is only shown */
 	return offset == AT(head) || offset == AT(tail) || offset == AT(redeliveries);
@@ -152,7 +158,10 @@ size_t word_size(size_t offset)
 {
 	size_t backends = offsetof(struct quoit__event, backends);
 
-	return offset == AT(readable) + backends || offset == AT(writable) + backends ? 4 : 8;
+	return offset == AT(readable) + backends || offset == AT(writable) + backends ||
+			       offset == STATE || offset == AT(produced)
+		       ? 4
+		       : 8;
 }
 
 /* They are there for who sleeps. */
@@ -175,6 +184,12 @@ unsigned edges_read(size_t offset, uint64_t value)
 		return sync_announced(value) ? 1u << E3_ACQUIRE : 1u << E4_ACQUIRE;
 	if (offset == AT(redeliveries))
 		return 1u << R1_ACQUIRE;
+	if (offset == STATE)
+		return 1u << P1_ACQUIRE;
+	if (offset == AT(producer_deaths))
+		return 1u << P2_ACQUIRE;
+	if (offset == AT(produced))
+		return 1u << P3_ACQUIRE;
 	if (OWN->q.geo.kind != QUOIT_SPSC)
 		return 0;
 	return offset >= DATA          ? 1u << S1_ACQUIRE
@@ -192,6 +207,12 @@ unsigned edges_written(size_t offset, uint64_t old, uint64_t value)
 		return sync_announced(value) ? 1u << E3_RELEASE : 1u << E4_RELEASE;
 	if (offset == AT(redeliveries))
 		return 1u << R1_RELEASE;
+	if (offset == STATE)
+		return 1u << P1_RELEASE;
+	if (offset == AT(producer_deaths))
+		return 1u << P2_RELEASE;
+	if (offset == AT(produced))
+		return 1u << P3_RELEASE;
 	if (OWN->q.geo.kind != QUOIT_SPSC)
 		return 0;
 	return offset >= DATA          ? 1u << S1_RELEASE
@@ -263,13 +284,18 @@ static uint32_t futex_wake(const struct sync_event *e, uint32_t seq, uint32_t sl
 
 const struct sync_ops sync_ops_futex = {.sleep = futex_sleep, .wake = futex_wake};
 
-unsigned quoit__reap(struct quoit *q, const struct sync_lock *lock, uint32_t self,
-		     struct quoit_counters *ret_counters)
+/* Nobody dies but whom a scenario has reaped. */
+int sync_lock_held(const struct sync_lock *l, uint32_t index)
+{
+	(void)l;
+	(void)index;
+	return 1;
+}
+
+unsigned quoit__heap_orphan(const struct quoit *q, uint32_t row)
 {
 	(void)q;
-	(void)lock;
-	(void)self;
-	(void)ret_counters;
+	(void)row;
 	return 0;
 }
 
@@ -286,13 +312,6 @@ bool quoit__producer_doubts(struct quoit_producer *p, int64_t now)
 	(void)p;
 	(void)now;
 	return false;
-}
-
-bool quoit__role_present(const struct quoit *q, enum quoit_role role)
-{
-	(void)q;
-	(void)role;
-	return true;
 }
 
 void quoit__count_store(struct quoit__endpoint *ep)
@@ -314,8 +333,8 @@ void quoit__wake(struct quoit__endpoint *ep, const struct sync_event *event,
 
 static const struct scenario *find(const char *name)
 {
-	static const struct scenario *const all[] = {spsc_scenarios, mpmc_scenarios,
-						     wait_scenarios};
+	static const struct scenario *const all[] = {spsc_scenarios, mpmc_scenarios, wait_scenarios,
+						     life_scenarios};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		for (const struct scenario *s = all[i]; s->name != NULL; s++)

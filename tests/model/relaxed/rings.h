@@ -28,7 +28,13 @@
 	X(E4_RELEASE)                                                                              \
 	X(E4_ACQUIRE)                                                                              \
 	X(R1_RELEASE)                                                                              \
-	X(R1_ACQUIRE)
+	X(R1_ACQUIRE)                                                                              \
+	X(P1_RELEASE)                                                                              \
+	X(P1_ACQUIRE)                                                                              \
+	X(P2_RELEASE)                                                                              \
+	X(P2_ACQUIRE)                                                                              \
+	X(P3_RELEASE)                                                                              \
+	X(P3_ACQUIRE)
 
 #define EDGE(name) name,
 enum edge { EDGES(EDGE) EDGE_COUNT };
@@ -64,8 +70,9 @@ void producer_make(unsigned i, unsigned row);
 void consumer_make(unsigned i, unsigned row);
 extern bool waits;  /* the eventcounts are explored */
 extern bool counts; /* the counts of SPSC producers are explored */
+extern bool lives;  /* the first row's state is, and what is told of deaths and the end */
 extern int64_t clock_step;
 
-extern const struct scenario spsc_scenarios[], mpmc_scenarios[], wait_scenarios[];
+extern const struct scenario spsc_scenarios[], mpmc_scenarios[], wait_scenarios[], life_scenarios[];
 
 #endif

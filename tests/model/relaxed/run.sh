@@ -35,6 +35,7 @@ wait-spsc-fenced|wait-spsc|holds|fenced
 wait-mpmc|wait-mpmc|holds|
 wait-room-spsc|wait-room-spsc|holds|
 wait-room-mpmc|wait-room-mpmc|holds|
+life|life|holds|
 S1-release|spsc-in-place|fails|S1_RELEASE
 S1-acquire|spsc-in-place|fails|S1_ACQUIRE
 S2-release|spsc-in-place|fails|S2_RELEASE
@@ -49,6 +50,9 @@ copy-M1-release|mpmc|fails|M1_RELEASE
 copy-M1-acquire|mpmc|fails|M1_ACQUIRE
 R1-release|mpmc-reap|fails|R1_RELEASE
 R1-acquire|mpmc-reap|fails|R1_ACQUIRE
+P2-acquire|life|fails|P2_ACQUIRE
+P1-P3-release|life|fails|P1_RELEASE P3_RELEASE
+P1-P3-acquire|life|fails|P1_ACQUIRE P3_ACQUIRE
 E3-release|wait-spsc|fails|fenced E3_RELEASE
 E3-acquire|wait-spsc|fails|fenced E3_ACQUIRE
 no-stamp|mpmc-reap-writer|fails|no-stamp
@@ -90,8 +94,8 @@ change() {
 
 explored=(ring/spsc_producer ring/spsc_consumer
 	ring/mpmc ring/mpmc_walk ring/mpmc_producer ring/mpmc_consumer ring/mpmc_ready
-	ring/endpoint ring/send ring/recv ring/wait ring/idle ring/validate sync/eventcount
-	spsc_scenarios mpmc_scenarios wait_scenarios)
+	ring/endpoint ring/send ring/recv ring/wait ring/idle ring/reap ring/validate sync/eventcount
+	spsc_scenarios mpmc_scenarios wait_scenarios life_scenarios)
 flags=(-std=gnu11 -D_GNU_SOURCE -g -O1 -fno-pie -Wall -Wextra -Wno-tsan)
 # The compiler tells of every access; a copy that races by design reads byte by byte, as volatile.
 watched=(-fsanitize=thread -U__SANITIZE_THREAD__ -DRACY= --param=tsan-distinguish-volatile=1
