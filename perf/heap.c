@@ -12,7 +12,8 @@
 
 int bench_heap(void)
 {
-	static const uint32_t sizes[] = {1u << 16, 1u << 20, 1u << 24, 0};
+	/* The first in blocks by jemalloc, the others in whole units. */
+	static const uint32_t sizes[] = {1u << 14, 1u << 16, 1u << 20, 1u << 24, 0};
 	static const uint32_t depths[] = {PIECES, 0};
 	int failed = 0;
 

@@ -40,7 +40,7 @@ static const struct command commands[] = {
 	{"oversubscribe", bench_oversubscribe, "1P1C, 2P2C and 4P4C, however few processors"},
 	{"waits", bench_waits, "ways to wait: busy, idle, sleep and wake"},
 	{"sizes", bench_sizes, "8 B to 1 MiB, copying and in place, beside raw streaming"},
-	{"heap", bench_heap, "64 KiB to 16 MiB in the heap, in the ring, and moved by memcpy"},
+	{"heap", bench_heap, "16 KiB to 16 MiB in the heap, in the ring, and moved by memcpy"},
 	{"lifecycle", bench_lifecycle, "create, attach, open, recover after a kill"},
 	{"pollset", bench_pollset, "one thread that reads 1 to 1,000 rings, idle and busy"},
 	{"scale", bench_scale, "by endpoints, and by processors"},

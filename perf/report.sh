@@ -351,7 +351,7 @@ scale_charts() {
 heap_charts() {
 	local placement kind
 
-	section "Large records in the heap" "Records of 64 KiB to 16 MiB, four of them in flight: in the ring, or in the
+	section "Large records in the heap" "Records of 16 KiB to 16 MiB, four of them in flight: in the ring, or in the
 		heap beside it while the ring carries their place. Dashed is the limit: the same pieces, copied and
 		flagged."
 	for placement in $(placements); do

@@ -57,7 +57,10 @@ run openloop --rate 10000 --depth 64 "${few[@]}"
 run oversubscribe --depth 64 --batch 1 "${few[@]}"
 run waits --depth 64 --kind spsc
 run sizes --size 64,65536 "${few[@]}"
-run heap --size 65536 --kind spsc --systems quoit,quoit-heap,stream
+run heap --size 16384,65536 --kind spsc --systems quoit,quoit-heap,stream
+for size in 16384 65536; do
+	grep '"mode":"heap"' "$work/rows" | grep -q "\"size\":$size[,}]" || complain "heap: nothing of $size bytes"
+done
 run lifecycle
 run pollset
 run scale --depth 64 --endpoints 2

@@ -7,7 +7,7 @@
  *
  * Whoever arms a ring pays a membarrier, and makes its producer pay for the wake that follows. So a
  * member that is given back is not armed but hot: looked at briefly by every poll. It is armed when
- * that has been in vain for some hundred looks, or when somebody is about to sleep, all of them
+ * that has been in vain for some thousand looks, or when somebody is about to sleep, all of them
  * with one fence.
  */
 #include <errno.h>

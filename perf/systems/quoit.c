@@ -69,10 +69,24 @@ static void name_ring(char *name, size_t size, enum perf_policy policy)
 		snprintf(name, size, "shm:%.100s", unique);
 }
 
-/* All records in the heap, `depth` of them and no more; whole units, so jemalloc is not asked. */
+/* jemalloc, which has all blocks of the heap but whole units, if it is linked. */
+extern void *mallocx(size_t size, int flags) __attribute__((weak));
+
+static int in_units(const struct perf_cell *cell)
+{
+	return cell->size % 65536 == 0;
+}
+
 static int heap_supports(const struct perf_cell *cell)
 {
-	return quoit_supports(cell) && cell->batch == 1 && cell->size % 65536 == 0;
+	return quoit_supports(cell) && cell->batch == 1 && (in_units(cell) || mallocx != NULL);
+}
+
+/* All records lie in the heap, `depth` of them and no more; as many more as jemalloc needs for what
+ * it rounds up. */
+static uint64_t heap_size(const struct perf_cell *cell)
+{
+	return (uint64_t)cell->depth * cell->size * (in_units(cell) ? 1 : 2);
 }
 
 /* The largest power of two, as all capacities are, in which `depth` records with their headers do
@@ -97,7 +111,7 @@ static int create_ring(struct perf_context *x, unsigned i)
 	opt.wait = wait_of(cell->policy);
 	if (x->system->group == PERF_HEAP) {
 		opt.kind = cell->kind == PERF_MPMC ? QUOIT_MPMC : QUOIT_SPSC;
-		opt.heap_size = (uint64_t)cell->depth * cell->size;
+		opt.heap_size = heap_size(cell);
 		opt.capacity = 1 << 16;
 	} else if (cell->kind == PERF_MPMC) {
 		opt.kind = QUOIT_MPMC;
