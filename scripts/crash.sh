@@ -122,7 +122,6 @@ run_table() {
 		[[ $quick == no ]] || every=499
 		for kind in spsc mpmc; do
 			for op in commit-mark send-mark close-mark; do
-				[[ $quick == no ]] || ((every += 100))
 				run crash_pollset_step --every $every --jobs $((2 * jobs > 64 ? 64 : 2 * jobs)) \
 					--kind $kind --op $op "${extra[@]}"
 			done

@@ -215,7 +215,7 @@ static const struct operation operations[] = {
 	{"sweep-some", false, false, 0, 5, 2, true, false, false, open_producer, reserve_in_vain},
 	{"reclaim", false, false, 0, 5, 5, false, true, false, run_short, reserve_most},
 	{"reap", false, false, 0, 3, 0, true, false, false, nothing, open_producer},
-	{"close", false, false, 0, 5, 2, false, false, false, filled, close_producer},
+	{"close", false, false, 0, 5, 2, false, false, true, filled, close_producer},
 	{"peek", true, false, 0, 3, 0, false, false, false, nothing, peek},
 	{"advance", true, false, 1, 3, 0, false, false, false, peek, advance},
 	{"close-consumer", true, false, 0, 3, 0, false, false, false, peek, close_consumer},
