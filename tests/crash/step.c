@@ -103,15 +103,13 @@ static enum stop run_once(struct world *w, const struct row *row, struct ledger 
 	}
 	if (row->news && s == STOPPED)
 		s = meet_news(w);
-	w->killed_ns = test_now_ns();
 	if (s == BROKEN)
 		fail(w, "the victim crashed");
 	if (s == HANGS)
 		fail(w, "the operation does not end");
 	if (s == ASLEEP && (row->op->flags & SLEEPS) == 0)
 		fail(w, "the operation sleeps, and nobody would wake it");
-	kill(w->victim, SIGKILL);
-	(void)test_wait(w->victim);
+	kill_victim(w);
 	world_check(w, s == RETURNED);
 	world_end(w);
 	return there;

@@ -92,6 +92,7 @@ struct ledger {
 	_Atomic uint32_t told; /* its last call has returned */
 	int32_t told_what;
 	int64_t told_ns;
+	int64_t told_waited_ns; /* for a processor, in all its life */
 
 	/* The predecessor, dead before the victim begins. */
 	uint32_t before_sent;

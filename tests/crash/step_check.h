@@ -46,7 +46,7 @@ static inline void check_sleeper(struct world *w, bool returned)
 	}
 	if (test_wait(w->sleeper) != 0)
 		fail(w, "the sleeping peer failed");
-	w->told_ms = (double)(l->told_ns - w->killed_ns) / 1e6;
+	w->told_ms = told_after_ms(w);
 	deaths_expected(w, returned, &least, &most);
 	w->deaths_told = l->told_what == -EOWNERDEAD;
 	if (l->told_what != -EOWNERDEAD && l->told_what != 0 && l->told_what != -EPIPE)

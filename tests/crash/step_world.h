@@ -39,8 +39,10 @@ struct world {
 	uint32_t deaths_told;
 	uint32_t duplicates;
 	int64_t killed_ns;
-	double told_ms; /* how long the sleeper waited for the news, or -1 */
-	char why[240];  /* what is wrong, or "" */
+	int64_t dying_ns;          /* for which the victim could not run, to die */
+	int64_t sleeper_waited_ns; /* for a processor, up to then */
+	double told_ms;            /* how long the sleeper waited for the news, or -1 */
+	char why[240];             /* what is wrong, or "" */
 };
 
 static inline void fail(struct world *w, const char *format, ...)
@@ -152,6 +154,7 @@ static inline int sleeper_main(void *arg)
 	}
 	atomic_store_explicit(&l->sleeping, 1, memory_order_release);
 	l->told_what = c != NULL ? sleep_for_records(l, c) : sleep_for_room(w->row, l, p);
+	l->told_waited_ns = running_waited_ns(getpid());
 	l->told_ns = test_now_ns();
 	atomic_store_explicit(&l->told, 1, memory_order_release);
 	quoit_producer_close(p);
@@ -360,6 +363,30 @@ static inline void world_make(struct world *w, const struct row *row, struct led
 		}
 	}
 	w->victim = test_spawn(victim_main, &w->v);
+}
+
+/* Who dies has to run for that, as has who is told: neither gets a processor from the ring. */
+static inline void kill_victim(struct world *w)
+{
+	int64_t before = running_waited_ns(w->victim);
+	siginfo_t info;
+
+	w->dying_ns = 0;
+	w->sleeper_waited_ns = w->sleeper != 0 ? running_waited_ns(w->sleeper) : 0;
+	w->killed_ns = test_now_ns();
+	kill(w->victim, SIGKILL);
+	if (waitid(P_PID, (id_t)w->victim, &info, WEXITED | WNOWAIT) == 0)
+		w->dying_ns = running_waited_ns(w->victim) - before;
+	(void)test_wait(w->victim);
+}
+
+/* From the death to the news, without the longer of the two waits for a processor. */
+static inline double told_after_ms(const struct world *w)
+{
+	int64_t waited = w->l->told_waited_ns - w->sleeper_waited_ns;
+
+	waited = waited > w->dying_ns ? waited : w->dying_ns;
+	return (double)(w->l->told_ns - w->killed_ns - waited) / 1e6;
 }
 
 /* Wake the victim that sleeps in its operation: a record for it, or room. */
