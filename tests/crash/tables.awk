@@ -32,6 +32,20 @@ function grouped(n,    text) {
 	return n text
 }
 
+# A command without options that are given again further on, nor what does not matter.
+function as_understood(command,    n, words, i, j, out) {
+	n = split(command, words, " ")
+	for (i = 1; i <= n; i++) {
+		for (j = i + 1; j <= n && words[j] != words[i]; j++)
+			;
+		if (words[i] == "--jobs" || (words[i] ~ /^--/ && j <= n))
+			i++
+		else
+			out = out (i > 1 ? " " : "") words[i]
+	}
+	return out
+}
+
 function failed_row(key, text) {
 	failures++
 	failures_of_command++
@@ -75,8 +89,7 @@ $1 == "#" && $2 == "listed" {
 	missing[$3 " " $4 " " $5 " " $6] = line_of($3 " " $5)
 }
 $1 == "#" && $2 == "run" {
-	command = substr($0, 7)
-	gsub(/ --jobs [0-9]+/, "", command)
+	command = as_understood(substr($0, 7))
 	commands[++ran] = command
 	failures_of_command = 0
 	if ($3 == "crash_heap_step" && $4 == "--kind")
