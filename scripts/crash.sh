@@ -14,9 +14,9 @@
 #   --build DIR   use what has been built there
 #   --jobs N      rows at one time (four for each processor)
 #
-# The last arguments narrow a table: `scripts/crash.sh hot -- --op send --backend sysv`; or sample
-# it: `-- --stride 7`. Ends with a line "N kills in N rows, N failed"; exit code 1 if one did. Soaks,
-# recovery, fuzzing and negative controls are commands of their own: docs/CRASH.md.
+# The last arguments narrow a table, `scripts/crash.sh hot -- --op send --backend sysv`, or sample
+# it: `-- --stride 7`. Ends with a line "N kills in N rows, N failed"; exit code 1 if one did.
+# Soaks, recovery, fuzzing and negative controls are commands of their own: docs/CRASH.md.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -52,7 +52,7 @@ die() {
 	exit 2
 }
 
-# ---- running --------------------------------------------------------------------------------------
+# ---- running -------------------------------------------------------------------------------------
 
 # One command, its name first: its rows and exit code go to the table's file.
 run() {
@@ -63,8 +63,8 @@ run() {
 	echo "# exit $code"
 }
 
-# run_step JOBS KILLS ARG...: at most KILLS for each row (0: all), fewer if quick. Rows that ought to
-# be there are listed first: one that is not reported has failed.
+# run_step JOBS KILLS ARG...: at most KILLS for each row (0: all), fewer if quick. Rows that ought
+# to be there are listed first: one that is not reported has failed.
 run_step() {
 	local many=$1 kills=$2 args
 	shift 2
@@ -73,7 +73,9 @@ run_step() {
 	((kills == 0)) || args+=(--max-kills "$kills")
 	args+=("${extra[@]}")
 	# Of a table of two commands, more arguments may leave one without rows.
-	if "$bin/crash_step" "${args[@]}" --list >"$work/list" 2>/dev/null && [[ ! -s $work/list ]]; then
+	if ! "$bin/crash_step" "${args[@]}" --list >"$work/list" 2>/dev/null; then
+		: >"$work/list" # the run will say why
+	elif [[ ! -s $work/list ]]; then
 		return
 	fi
 	sed 's/^/# listed /' "$work/list"
@@ -107,23 +109,23 @@ heap_commands() {
 }
 
 run_table() {
-	local points=12 every=1 kind op
+	local points=12 every=1 many=$((4 * jobs > 64 ? 64 : 4 * jobs)) kind op
 	case $1 in
 	hot) run_step "$jobs" 0 --op "$hot" --state "$awake" ;;
 	asleep)
-		run_step $((4 * jobs > 64 ? 64 : 4 * jobs)) 240 --state "$asleep" \
+		run_step "$many" 240 --state "$asleep" \
 			--op "$hot,send-wait,recv-wait,close-p,close-c"
 		;;
 	wake)
 		run_step "$jobs" 0 --op announce-p,announce-c,arm-p,arm-c
-		run_step $((4 * jobs > 64 ? 64 : 4 * jobs)) 240 --op wake-p,wake-c
+		run_step "$many" 240 --op wake-p,wake-c
 		;;
 	sets)
 		[[ $quick == no ]] || every=499
 		for kind in spsc mpmc; do
 			for op in commit-mark send-mark close-mark; do
-				run crash_pollset_step --every $every --jobs $((2 * jobs > 64 ? 64 : 2 * jobs)) \
-					--kind $kind --op $op "${extra[@]}"
+				run crash_pollset_step --every $every --jobs "$many" --kind $kind \
+					--op $op "${extra[@]}"
 			done
 		done
 		;;
@@ -163,7 +165,7 @@ measure() {
 	mv "$rows.part" "$rows"
 }
 
-# ---- summing up -----------------------------------------------------------------------------------
+# ---- summing up ----------------------------------------------------------------------------------
 
 sum() {
 	awk -f "$root/tests/crash/tables.awk" "$@"
@@ -195,11 +197,13 @@ build_it() {
 	(cd "$root" && cmake --preset release >/dev/null)
 	build=$root/build
 	# A target of the heap's is there only with jemalloc.
-	cmake --build "$build" --target help | grep -q 'crash_heap_step' && targets+=(crash_heap_step)
+	if cmake --build "$build" --target help | grep -q crash_heap_step; then
+		targets+=(crash_heap_step)
+	fi
 	cmake --build "$build" -j "$(nproc)" --target "${targets[@]}" >/dev/null
 }
 
-# ---- options --------------------------------------------------------------------------------------
+# ---- options -------------------------------------------------------------------------------------
 
 while (($# > 0)); do
 	case $1 in

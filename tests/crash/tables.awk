@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 #
-# Sums up what the programs that kill have printed, for scripts/crash.sh: a Markdown table of one file
-# of rows; or with table=all a line that counts kills, rows and failures of all files, and exit code 1
-# if there were any.
+# Sums up what the programs that kill have printed, for scripts/crash.sh: a Markdown table of one
+# file of rows; or with table=all a line that counts kills, rows and failures of all files, and exit
+# code 1 if there were any.
 #
-# Lines that begin with "# " are the script's: the command that follows, its exit code, and rows that
-# ought to be there.
+# Lines that begin with "# " are the script's: the command that follows, its exit code, and rows
+# that ought to be there.
 
 # Adds a word to a list.
 function with(list, word) {
@@ -148,7 +148,7 @@ $1 == "heap_step" && /instructions,/ {
 	missed[key] += $8
 }
 
-# ---- the table -------------------------------------------------------------------------------------
+# ---- the table -----------------------------------------------------------------------------------
 
 function states_of(key) {
 	return in_order(states[key],
@@ -160,10 +160,11 @@ function backends_of(key,    list) {
 	return list == "shm, sysv, file, memfd" ? "all" : list
 }
 
-function heading(text,    n, words, i, rule) {
+function heading(text,    n, words, i, rule, text_columns) {
+	text_columns = "^ (operation|kinds?|states|backends|first|second) $"
 	n = split(text, words, "|")
 	for (i = 2; i < n; i++)
-		rule = rule "|---" (words[i] ~ /^ (operation|kinds?|states|backends|first|second) $/ ? "" : ":")
+		rule = rule "|---" (words[i] ~ text_columns ? "" : ":")
 	print text
 	print rule "|"
 }
@@ -176,36 +177,41 @@ function print_line(key,    part) {
 	split(key, part, " ")
 	if (shape == "step")
 		printf "| %s | %s | %s | %s | %s | %d | %d | %d |%s %d |\n", part[1], part[2],
-			states_of(key), backends_of(key), span(low[key], high[key]), kills[key], again[key],
-			missed[key], any_told ? " " late[key] + 0 " | " told_of(key) " |" : "", bad[key]
+			states_of(key), backends_of(key), span(low[key], high[key]), kills[key],
+			again[key], missed[key],
+			any_told ? " " late[key] + 0 " | " told_of(key) " |" : "", bad[key]
 	else if (shape == "two")
 		printf "| %s | %s | %s | %s | %s | %s × %s | %d | %d |\n", part[1], part[2],
 			in_order(kinds[key], "spsc mpmc"), states_of(key), backends_of(key),
 			span(low[key], high[key]), span(low2[key], high2[key]), kills[key], bad[key]
 	else if (shape == "sets")
-		printf "| %s | %s | %d | %d | %d | %s | %d |\n", part[1], part[2], low[key], kills[key],
-			late[key], told_of(key), bad[key]
+		printf "| %s | %s | %d | %d | %d | %s | %d |\n", part[1], part[2], low[key],
+			kills[key], late[key], told_of(key), bad[key]
 	else
-		printf "| %s | %s | %d | %d | %d | %d |\n", part[1], part[2], low[key], kills[key],
-			missed[key], bad[key]
+		printf "| %s | %s | %d | %d | %d | %d |\n", part[1], part[2], low[key],
+			kills[key], missed[key], bad[key]
 }
 
 function print_table(    i) {
-	printf "`scripts/crash.sh %s`, %s, library %s, %s s:\n", table, date, libraries, grouped(seconds)
+	printf "`scripts/crash.sh %s`, %s, library %s, %s s:\n", table, date, libraries,
+		grouped(seconds)
 	if (shape == "heap")
 		printf "`crash_heap_step` for each operation; "
 	else
 		for (i = 1; i <= ran; i++)
 			printf "`%s`%s ", commands[i], i < ran ? "," : ";"
-	printf "%s %s in %s rows, %d failed.\n\n", grouped(all_kills), shape == "two" ? "runs" : "kills",
-		grouped(rows), failures
+	printf "%s %s in %s rows, %d failed.\n\n", grouped(all_kills),
+		shape == "two" ? "runs" : "kills", grouped(rows), failures
 	if (shape == "step")
-		heading("| operation | kind | states | backends | instructions | kills | redelivered | missed |" \
-			(any_told ? " late | told, at most |" : "") " failed rows |")
+		heading("| operation | kind | states | backends | instructions | kills |" \
+			" redelivered | missed |" (any_told ? " late | told, at most |" : "") \
+			" failed rows |")
 	else if (shape == "two")
-		heading("| first | second | kinds | states | backends | instructions of each | runs | failed rows |")
+		heading("| first | second | kinds | states | backends | instructions of each |" \
+			" runs | failed rows |")
 	else if (shape == "sets")
-		heading("| operation | kind | instructions | kills | late | told, at most | failed rows |")
+		heading("| operation | kind | instructions | kills | late | told, at most |" \
+			" failed rows |")
 	else
 		heading("| operation | kind | instructions | kills | elsewhere | failed rows |")
 	for (i = 1; i <= lines; i++)

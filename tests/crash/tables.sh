@@ -47,8 +47,8 @@ kills=0
 while read -r n; do
 	kills=$((kills + n))
 done < <(sed -n 's/^ok .* mpmc .* kills *\([0-9]*\) .*/\1/p' "$work/rows/hot.rows")
-grep -qE "^\| commit \| mpmc \| empty, half, wrap, lent, large \| memfd \| [0-9]+ \| $kills \| 0 \| 0 \| 0 \|\$" \
-	"$work/page" || {
+line="commit \| mpmc \| empty, half, wrap, lent, large \| memfd \| [0-9]+ \| $kills \| 0 \| 0 \| 0"
+grep -qE "^\| $line \|\$" "$work/page" || {
 	echo "its figures are not those of the rows"
 	failed=1
 }
