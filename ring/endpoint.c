@@ -78,7 +78,7 @@ void quoit_producer_close(struct quoit_producer *p)
 	if (p == NULL)
 		return;
 	quoit__heap_close(p);
-	quoit__endpoint_close(&p->ep);
+	quoit__endpoint_close(&p->ep, p->claims != 0);
 	free(p);
 }
 
@@ -121,7 +121,7 @@ void quoit_consumer_close(struct quoit_consumer *c)
 		return;
 	if (c->ep.error == 0 && c->ep.ring->geo.kind == QUOIT_SPSC)
 		quoit__spsc_publish_head(c);
-	quoit__endpoint_close(&c->ep);
+	quoit__endpoint_close(&c->ep, c->held != 0);
 	free(c);
 }
 

@@ -83,6 +83,7 @@ struct quoit__endpoint {
 	bool patient; /* letting a backlog form has paid off lately; see ring/wait.c */
 	uint32_t probe, probe_next; /* waits until patience is tried again */
 	uint64_t records_at;        /* records handled when we last had to wait */
+	uint64_t bytes_at;          /* ... and bytes */
 	int64_t spin_ns;            /* adaptive: how long to look before sleeping */
 	int64_t checked_ns;         /* when peers were last looked at */
 	int64_t doubted_ns;         /* when damage was last looked for; see ring/doubt.c */
@@ -167,7 +168,7 @@ static inline uint32_t quoit__lock_index(uint32_t row)
 }
 int quoit__endpoint_open(struct quoit *q, enum quoit_role role, struct quoit__endpoint *ep);
 void quoit__endpoint_opened(struct quoit__endpoint *ep);
-void quoit__endpoint_close(struct quoit__endpoint *ep);
+void quoit__endpoint_close(struct quoit__endpoint *ep, bool holds);
 /* Undo quoit__endpoint_open() of an endpoint that could not be completed. */
 void quoit__endpoint_abandon(struct quoit__endpoint *ep);
 int quoit__lock_open(struct quoit *q, struct sync_lock *ret);
