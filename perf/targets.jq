@@ -35,6 +35,9 @@ def row($what; $target; $figure; $met; $where; $of):
 	 ($figure | rounded | tostring) + (if .unit == "ratio" or .unit == "M/s" then "" else " " + .unit end),
 	 (if $met then "met" else "missed" end), $where, $of];
 
+# A figure of one or two intervals is a hint, no more: it says so.
+def few: if .rounds < 3 then ", \(.rounds) round\(if .rounds > 1 then "s" else "" end) only" else "" end;
+
 # Nothing there to judge by: it says so.
 def judge($what; $target; f): if length == 0 then [$what, $target, "", "", "not measured", "", ""] else f end;
 
@@ -43,15 +46,15 @@ def at_least($what; $target; $text): judge($what; $text;
 	group_by(.placement)[] | each_cell
 	| "\(map(select(.median >= $target)) | length) of \(length)" as $of | min_by(.median)
 	| row($what; $text; .median; .median >= $target;
-		"\(.kind) " + name_of_cell + " \(.mode) \(.policy), against \(.against)"; $of));
+		"\(.kind) " + name_of_cell + " \(.mode) \(.policy), against \(.against)" + few; $of));
 
 # The largest of these figures is at most that.
 def at_most($what; $target; $text): judge($what; $text;
 	group_by(.placement)[]
 	| "\(map(select(.median <= $target)) | length) of \(length)" as $of | max_by(.median)
 	| row($what; $text; .median; .median <= $target;
-		[.kind, .mode, (if .size then name_of_cell else null end), .policy]
-		| map(select(. != null)) | join(" "); $of));
+		([.kind, .mode, (if .size then name_of_cell else null end), .policy]
+		| map(select(. != null)) | join(" ")) + few; $of));
 
 def throughput($kind; $batch): ratios(.bench == "throughput" and .kind == $kind and .batch == $batch);
 def is_peer: .against | startswith("line/") or startswith("stream/") | not;
@@ -61,11 +64,12 @@ def no_collapse:
 	map(select(.bench == "oversubscribe" and .system == "quoit" and .unit == "M/s" and .batch == 1))
 	| judge("MPMC oversubscribed, to our own 1P1C"; "≥ 0.8";
 		group_by(.placement)[] | group_by(.producers) | map(max_by(.median))
-		| . as $best | map(select(.producers > 1)) | map(. + {share: (.median / $best[0].median)})
+		| (map(select(.producers == 1)) | .[0].median) as $one | select($one != null)
+		| map(select(.producers > 1) | . + {share: (.median / $one)})
 		| select(length > 0)
 		| "\(map(select(.share >= 0.8)) | length) of \(length)" as $of | min_by(.share)
 		| row("MPMC oversubscribed, to our own 1P1C"; "≥ 0.8"; .share; .share >= 0.8;
-			name_of_cell + " \(.mode) \(.policy)"; $of));
+			name_of_cell + " \(.mode) \(.policy)" + few; $of));
 
 # System calls a record: the kernel's count where it can be had, else the library's own.
 def system_calls:
@@ -96,7 +100,7 @@ no_collapse,
 (ratios(.bench == "waits-wake" and .stat == "p50" and .policy == "futex")
 	| at_least("sleep and wake, round trip"; 1 / 1.1; "≥ 0.91 × a bare futex (≤ 1.1 × its time)")),
 (ratios(.bench == "sizes" and .mode == "inplace" and .size >= 4096 and (.unit == "ratio")
-		and (.against | startswith("stream/inplace/")))
+		and (.against | startswith("stream/")))
 	| at_least("large payloads, in place"; 0.9; "≥ 0.9 × the raw stream")),
 (ratios(.bench == "kernel" and .size == 64) | at_least("kernel IPC, throughput, 64 B"; 50; "≥ 50 × the best")),
 (ratios(.bench == "kernel-echo" and .stat == "p50" and .size == 64 and .policy == "spin")
