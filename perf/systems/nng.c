@@ -56,7 +56,9 @@ static int open_socket(struct nng_end *end, struct perf_side *s, unsigned ring, 
 	(void)nng_socket_set_int(end->socket, receive ? NNG_OPT_RECVBUF : NNG_OPT_SENDBUF, depth);
 	if (receive)
 		return code(nng_listen(end->socket, address, NULL, 0));
-	/* The listener may not be there yet: dial in the background, send() waits. */
+	/* The listener may not be there yet: dial in the background, again after a millisecond. */
+	(void)nng_socket_set_ms(end->socket, NNG_OPT_RECONNMINT, 1);
+	(void)nng_socket_set_ms(end->socket, NNG_OPT_RECONNMAXT, 2);
 	return code(nng_dial(end->socket, address, NULL, NNG_FLAG_NONBLOCK));
 }
 

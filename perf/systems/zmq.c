@@ -32,7 +32,7 @@ static int open_socket(struct zmq_side *z, struct zmq_end *end, struct perf_side
 		       int type)
 {
 	char address[160];
-	int depth = (int)s->cell->depth, zero = 0;
+	int depth = (int)s->cell->depth, zero = 0, one = 1;
 
 	snprintf(address, sizeof(address), "ipc://@%s", s->context->name[ring]);
 	end->report = s->report;
@@ -45,7 +45,19 @@ static int open_socket(struct zmq_side *z, struct zmq_end *end, struct perf_side
 	zmq_setsockopt(end->socket, ZMQ_LINGER, &zero, sizeof(zero));
 	if (type == ZMQ_PULL)
 		return zmq_bind(end->socket, address) == 0 ? 0 : -errno;
+	/* Who is refused because the receiver is not there yet tries again after a millisecond,
+	 * not after the usual 100 to 200; and is writable when it is connected, not before. */
+	zmq_setsockopt(end->socket, ZMQ_RECONNECT_IVL, &one, sizeof(one));
+	zmq_setsockopt(end->socket, ZMQ_IMMEDIATE, &one, sizeof(one));
 	return zmq_connect(end->socket, address) == 0 ? 0 : -errno;
+}
+
+/* Before the clock starts: making the connection is not what is measured. */
+static int wait_until_connected(const struct zmq_end *end)
+{
+	zmq_pollitem_t item = {.socket = end->socket, .events = ZMQ_POLLOUT};
+
+	return zmq_poll(&item, 1, 10000) == 1 ? 0 : -ETIMEDOUT;
 }
 
 static int zmq_enter(struct perf_side *s)
@@ -60,6 +72,8 @@ static int zmq_enter(struct perf_side *s)
 		error = open_socket(z, &z->tx, s, s->role == PERF_PONG, ZMQ_PUSH);
 	if (error == 0 && s->role != PERF_PRODUCE && s->role != PERF_SCHEDULE)
 		error = open_socket(z, &z->rx, s, s->role == PERF_PING, ZMQ_PULL);
+	if (error == 0 && z->tx.socket)
+		error = wait_until_connected(&z->tx);
 	s->tx = &z->tx;
 	s->rx = &z->rx;
 	return error;
