@@ -82,7 +82,6 @@ static int one_step(enum step step, struct lives *l, const char *name,
 		return 0;
 	case DETACH:
 		quoit_detach(l->ring);
-		quoit_detach(l->made);
 		return 0;
 	default:
 		return quoit_remove(name);
@@ -100,6 +99,9 @@ static int run_steps(const char *name, const struct quoit_options *o, double ns[
 		int error = one_step((enum step)step, &l, name, o);
 
 		ns[step][run] = since(t0);
+		/* The creator's mapping goes too, but is no part of what an attached process does. */
+		if (step == DETACH)
+			quoit_detach(l.made);
 		if (error != 0) {
 			snprintf(why, size, "%s: %s", step_names[step], quoit_strerror(error));
 			return error;
