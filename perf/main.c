@@ -136,6 +136,10 @@ static void choose_cpus(const char *text)
 	for (unsigned i = 0; i < wanted.n; i++) {
 		if (!CPU_ISSET((int)wanted.value[i], &set))
 			bad_usage("--cpus: not a processor that may be used", text);
+		for (unsigned k = 0; k < i; k++) {
+			if (wanted.value[k] == wanted.value[i])
+				bad_usage("--cpus: named twice", text);
+		}
 		perf_config.cpu[perf_config.cpus++] = wanted.value[i];
 	}
 }

@@ -35,6 +35,11 @@ static int verify(const struct perf_system *system, unsigned *ret_cells)
 			c->kind == PERF_MPMC && job.shape == PERF_FLOW ? 2 : 1;
 		c->size = 64;
 		c->depth = 1024;
+		if (system->group == PERF_HEAP) {
+			/* What takes whole units. */
+			c->size = 65536;
+			c->depth = 16;
+		}
 		if (!system->supports(c) && job.shape == PERF_ECHO) {
 			/* What hands over one word. */
 			c->size = 8;

@@ -98,6 +98,7 @@ refused "a list that ends early" --batch 1, throughput
 refused "an unknown kind" --kind mpsc throughput
 refused "an unknown system" --systems nonsense throughput
 refused "a processor that is not there" --cpus 100000 throughput
+refused "a processor twice" --cpus 0,0 throughput
 refused "too many endpoints" --endpoints 1000 scale
 refused "a plan for what has none" --plan peers
 

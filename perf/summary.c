@@ -173,6 +173,9 @@ static void report_ratio(const struct perf_set *set, const struct perf_entry *a,
 		struct summary s;
 		unsigned n = 0;
 
+		/* Records and bytes a second have one ratio. */
+		if (m > 0 && set->metrics[m].stat == NULL)
+			continue;
 		for (unsigned r = 0; r < rounds; r++) {
 			const struct perf_sample *x = &a->sample[r], *y = &b->sample[r];
 			double num = set->metrics[m].higher ? x->value[m] : y->value[m];
