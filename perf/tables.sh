@@ -44,7 +44,8 @@ command -v jq >/dev/null || {
 # What the tables' filters share.
 read -r -d '' shared <<'JQ' || true
 def short: if . >= 1000 then round elif . >= 100 then (. * 10 | round / 10)
-	elif . >= 1 then (. * 100 | round / 100) else (. * 10000 | round / 10000) end;
+	elif . >= 1 then (. * 100 | round / 100) elif . >= 0.001 then (. * 10000 | round / 10000)
+	else (. * 10000000 | round / 10000000) end;
 def figures: map(select(.median != null and .cdf == null and .unit != "ratio"));
 # A system, with what one has to know about it.
 def who: .system + (if .between == "threads" then " (threads)" else "" end)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Boost.Lockfree: spsc_queue, one at a time, in arrays, and in place by consume_one(); queue for
- * MPMC. Both with their capacity in their type, so that they hold no pointers.
+ * Boost.Lockfree: spsc_queue, one at a time and in arrays; queue for MPMC. Both with their capacity
+ * in their type, so that they hold no pointers.
  */
 #include <boost/lockfree/queue.hpp>
 #include <boost/lockfree/spsc_queue.hpp>
