@@ -20,7 +20,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-tables=(hot asleep wake sets life whole repair pairs two heap)
+tables=(hot asleep waits wake sets life whole repair pairs two heap)
 hot=reserve,commit,discard,send,send-batch,peek,advance,recv,recv-batch
 awake=empty,half,full,wrap,lent,large
 asleep=futex,sem,sysvsem,eventfd
@@ -34,7 +34,8 @@ usage() {
 describe() {
 	case $1 in
 	hot) echo "reading and writing, every instruction" ;;
-	asleep) echo "the same beside sleepers, and asleep; a sample, for each kill costs a nap" ;;
+	asleep) echo "the same, and closing, beside sleepers; a sample, for each kill costs a nap" ;;
+	waits) echo "falling asleep and waking, a sample, and what is waited for comes meanwhile" ;;
 	wake) echo "making ready to sleep, every instruction; and waking, a sample" ;;
 	sets) echo "waking a set of rings, every instruction" ;;
 	life) echo "opening, closing, reaping, every instruction" ;;
@@ -113,8 +114,11 @@ run_table() {
 	case $1 in
 	hot) run_step "$jobs" 0 --op "$hot" --state "$awake" ;;
 	asleep)
-		run_step "$many" 240 --state "$asleep" \
-			--op "$hot,send-wait,recv-wait,close-p,close-c"
+		run_step "$many" 240 --state "$asleep" --op "$hot,close-p,close-c"
+		;;
+	waits)
+		run_step "$jobs" 240 --op send-wait,recv-wait
+		run_step "$jobs" 240 --op send-wait,recv-wait --news
 		;;
 	wake)
 		run_step "$jobs" 0 --op announce-p,announce-c,arm-p,arm-c
@@ -192,14 +196,13 @@ put() {
 }
 
 build_it() {
-	local targets=(crash_step crash_step_pairs crash_pollset_step)
+	local targets=(crash_step crash_step_pairs crash_pollset_step) known
 	"$root/scripts/setup.sh" --tests
 	(cd "$root" && cmake --preset release >/dev/null)
 	build=$root/build
 	# A target of the heap's is there only with jemalloc.
-	if cmake --build "$build" --target help | grep -q crash_heap_step; then
-		targets+=(crash_heap_step)
-	fi
+	known=$(cmake --build "$build" --target help)
+	[[ $known != *crash_heap_step* ]] || targets+=(crash_heap_step)
 	cmake --build "$build" -j "$(nproc)" --target "${targets[@]}" >/dev/null
 }
 
