@@ -90,7 +90,14 @@ $1 == "#" && $2 == "listed" {
 }
 $1 == "#" && $2 == "run" {
 	command = as_understood(substr($0, 7))
-	commands[++ran] = command
+	if ($3 == "crash_heap_step") { # one for each row: what they have in common
+		gsub(/ --(kind|op|from) [^ ]+/, "", command)
+		if (!(command in seen))
+			commands[++ran] = command
+		seen[command] = 1
+	} else {
+		commands[++ran] = command
+	}
 	failures_of_command = 0
 	if ($3 == "crash_heap_step" && $4 == "--kind")
 		missing[$7 " " $5] = line_of($7 " " $5)
@@ -195,11 +202,8 @@ function print_line(key,    part) {
 function print_table(    i) {
 	printf "`scripts/crash.sh %s`, %s, library %s, %s s:\n", table, date, libraries,
 		grouped(seconds)
-	if (shape == "heap")
-		printf "`crash_heap_step` for each operation; "
-	else
-		for (i = 1; i <= ran; i++)
-			printf "`%s`%s ", commands[i], i < ran ? "," : ";"
+	for (i = 1; i <= ran; i++)
+		printf "`%s`%s ", commands[i], i < ran ? "," : ";"
 	printf "%s %s in %s rows, %d failed.\n\n", grouped(all_kills),
 		shape == "two" ? "runs" : "kills", grouped(rows), failures
 	if (shape == "step")
