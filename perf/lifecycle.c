@@ -99,7 +99,8 @@ static int run_steps(const char *name, const struct quoit_options *o, double ns[
 		int error = one_step((enum step)step, &l, name, o);
 
 		ns[step][run] = since(t0);
-		/* The creator's mapping goes too, but is no part of what an attached process does. */
+		/* The creator's mapping goes too, but is no part of what an attached process does.
+		 */
 		if (step == DETACH)
 			quoit_detach(l.made);
 		if (error != 0) {
