@@ -278,7 +278,7 @@ void quoit__endpoint_close(struct quoit__endpoint *ep, bool holds)
 	 * wake those who sleep look now. */
 	sync_announce(ep->wakes, SYNC_SPIN);
 	quoit__wake(ep, ep->wakes, producer ? QUOIT_ROLE_CONSUMER : QUOIT_ROLE_PRODUCER);
-	if (producer && q->units != NULL) /* our units are others' now */
+	if (producer && (holds || q->units != NULL)) /* slots and units of ours are others' now */
 		quoit__wake(ep, ep->sleeps_on, QUOIT_ROLE_PRODUCER);
 	if (!producer) {
 		/* What we had lent is for other consumers; and producers look at it on commit. */
