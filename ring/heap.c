@@ -47,7 +47,7 @@ static int reserve_mpmc(struct quoit_producer *p, uint32_t len, struct quoit__bl
 	r = quoit__mpmc_reserve_slot(p, &b->slot);
 	if (r != 0) {
 		quoit__block_discard(p, b);
-		quoit__heap_tell(p);
+		quoit__tell_room(p);
 	}
 	return p->ep.error != 0 ? p->ep.error : r;
 }
@@ -129,7 +129,7 @@ int quoit__heap_discard(struct quoit_producer *p, const void *payload)
 		r = -EINVAL;
 	quoit__block_discard(p, b);
 	drop_reserved(p->heap, i);
-	quoit__heap_tell(p);
+	quoit__tell_room(p);
 	return p->ep.error != 0 ? p->ep.error : r;
 }
 

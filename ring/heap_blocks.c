@@ -167,7 +167,7 @@ static bool lives(const struct quoit_producer *p, const struct quoit__block *b)
 }
 
 /* Others may wait for what we have given back. */
-void quoit__heap_tell(struct quoit_producer *p)
+void quoit__tell_room(struct quoit_producer *p)
 {
 	atomic_thread_fence(memory_order_seq_cst); /* E1 */
 	if (sync_announced(atomic_load_explicit(p->ep.sleeps_on->word, memory_order_relaxed)))
@@ -198,7 +198,7 @@ int quoit__heap_collect(struct quoit_producer *p, uint64_t n)
 		back++;
 	}
 	if (back != 0 && p->ep.ring->geo.kind == QUOIT_MPMC)
-		quoit__heap_tell(p);
+		quoit__tell_room(p);
 	return p->ep.error != 0 ? p->ep.error : back;
 }
 
@@ -277,7 +277,7 @@ static int search(struct quoit_producer *p, uint32_t len, struct quoit__block *r
 
 		back += (int)swept;
 		if (swept != 0)
-			quoit__heap_tell(p);
+			quoit__tell_room(p);
 	}
 	if (back > 0)
 		r = block_find(p, len, ret);
@@ -304,7 +304,7 @@ static int reclaim(struct quoit_producer *p, uint32_t len, struct quoit__block *
 	if (now < heap->reclaim_ns)
 		return -EAGAIN;
 	if (quoit__heap_reclaim(p->ep.ring, p->ep.id) != 0) {
-		quoit__heap_tell(p);
+		quoit__tell_room(p);
 		r = block_find(p, len, ret);
 	}
 	end = quoit__now_ns();

@@ -227,7 +227,7 @@ int quoit__mpmc_discard(struct quoit_producer *p, void *payload)
 		return quoit__heap_discard(p, payload);
 	free_own(p, claim->slot);
 	drop_claim(p, claim);
-	quoit__heap_tell(p); /* there is room, and no consumer to say so */
+	quoit__tell_room(p); /* there is room, and no consumer to say so */
 	return 0;
 }
 
