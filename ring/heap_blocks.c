@@ -166,14 +166,6 @@ static bool lives(const struct quoit_producer *p, const struct quoit__block *b)
 	return in_slot(b);
 }
 
-/* Others may wait for what we have given back. */
-void quoit__tell_room(struct quoit_producer *p)
-{
-	atomic_thread_fence(memory_order_seq_cst); /* E1 */
-	if (sync_announced(atomic_load_explicit(p->ep.sleeps_on->word, memory_order_relaxed)))
-		quoit__wake(&p->ep, p->ep.sleeps_on, QUOIT_ROLE_PRODUCER);
-}
-
 int quoit__heap_collect(struct quoit_producer *p, uint64_t n)
 {
 	struct quoit__heap *heap = p->heap;

@@ -35,7 +35,5 @@ int quoit__block_new(struct quoit_producer *p, uint32_t len, struct quoit__block
 void quoit__block_discard(struct quoit_producer *p, const struct quoit__block *b);
 /* Look at up to n blocks that are out, each once. Returns how many came back, or -EBADMSG. */
 int quoit__heap_collect(struct quoit_producer *p, uint64_t n);
-/* Wake producers: one may wait for what we have given back. */
-void quoit__tell_room(struct quoit_producer *p);
 
 #endif

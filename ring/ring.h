@@ -186,6 +186,8 @@ bool quoit__role_present(const struct quoit *q, enum quoit_role role);
 /* ring/wake.c: wake those of role `sleepers` who announced a sleep on the event. */
 void quoit__wake(struct quoit__endpoint *ep, const struct sync_event *event,
 		 enum quoit_role sleepers);
+/* Other producers: one may wait for the room that this one has given back. */
+void quoit__tell_room(struct quoit_producer *p);
 void quoit__wake_all(struct quoit *q);
 /* What one side's last event was. Relaxed or acquire: P3. */
 static inline enum quoit__stream quoit__fate(uint32_t word)

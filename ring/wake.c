@@ -75,6 +75,13 @@ void quoit__wake(struct quoit__endpoint *ep, const struct sync_event *event,
 	}
 }
 
+void quoit__tell_room(struct quoit_producer *p)
+{
+	atomic_thread_fence(memory_order_seq_cst); /* E1 */
+	if (sync_announced(atomic_load_explicit(p->ep.sleeps_on->word, memory_order_relaxed)))
+		quoit__wake(&p->ep, p->ep.sleeps_on, QUOIT_ROLE_PRODUCER);
+}
+
 /* For those who have no endpoint: the remover. */
 void quoit__wake_all(struct quoit *q)
 {
