@@ -116,7 +116,7 @@ static void use_held(struct joined *j, unsigned call, unsigned argument)
 /* As if a nap had passed, and many had looked in vain. */
 static void pass_time(struct quoit_pollset *set)
 {
-	atomic_store_explicit(&set->swept_ns, 0, memory_order_relaxed);
+	set->swept_ns = 0;
 	atomic_store_explicit(&set->answered_ns, 0, memory_order_relaxed);
 	atomic_fetch_add_explicit(&set->vain, 500, memory_order_relaxed);
 }
