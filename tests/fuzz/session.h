@@ -154,6 +154,7 @@ static int session_attach(struct session *s, const char *name)
 		call_ask(s);
 		MUST(quoit_producer_open(s->q, &p) == -EACCES);
 		quoit_detach(s->q);
+		s->q = NULL;
 	}
 	r = quoit_attach(name, NULL, &s->q);
 	allow_attach("attach", name, r);
