@@ -353,6 +353,7 @@ int quoit_consumer_wait(struct quoit_consumer *c, const struct timespec *deadlin
 
 	if (r != 0)
 		return r;
+	/* The second glance: the word may be of the heap, or padding: for the long way then. */
 	if (c->ep.ring->geo.kind == QUOIT_SPSC && !is_nowait(deadline) && !c->ep.patient &&
 	    c->ep.probe != 0 && may_hold_back(c) && glances(c) && glance(&c->ep, c))
 		return 0;
